@@ -1,0 +1,1 @@
+"""The executable survey: a literature review of deep learning that runs."""
