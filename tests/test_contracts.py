@@ -1,0 +1,48 @@
+"""Who may import whom: the contracts in pyproject.toml hold, and they cover every room of the house."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import grimp
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HOUSE = {"claims", "lab", "press"}  # everything else under src/surveylab is a section room
+ROOMS = sorted(p.parent.name for p in (ROOT / "src/surveylab").glob("*/__init__.py") if p.parent.name not in HOUSE)
+
+
+def test_import_contracts_hold() -> None:
+    lint = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_contracts_name_every_room(room: str) -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    module = f"surveylab.{room}"
+    for contract in contracts:
+        if contract["type"] == "layers":
+            assert module in {layer.strip("()") for layer in contract["layers"]}, f"{module}: name its layer"
+        else:
+            named = contract["source_modules"] + contract["forbidden_modules"]
+            assert module in named, f"{module} is missing from the contract {contract['name']!r} in pyproject.toml"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_needs_nothing_but_torch(room: str) -> None:
+    graph = grimp.build_graph("surveylab", include_external_packages=True, cache_dir=None)
+    modules = {f"surveylab.{room}", *graph.find_descendants(f"surveylab.{room}")}
+    imported = {name.split(".")[0] for m in modules for name in graph.find_modules_directly_imported_by(m)}
+    assert imported - set(sys.stdlib_module_names) <= {"torch", "surveylab"}
+
+
+@pytest.mark.parametrize("module", ["surveylab.claims", "surveylab.press.cli", "surveylab.press.build"])
+def test_what_starts_fast_imports_no_torch(module: str) -> None:
+    code = f"import sys, {module}; print(sorted({{'torch', 'scipy', 'sphinx', 'papermill'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
