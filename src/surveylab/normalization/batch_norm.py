@@ -1,0 +1,380 @@
+r"""Batch Normalisation: every channel is standardised with the mean and variance of the current batch.
+
+Each channel of a layer's input is shifted and scaled to mean 0 and variance 1 over the batch and all positions; a learned
+scale :math:`\gamma` and shift :math:`\beta` then restore whatever range is useful. In evaluation, running averages
+gathered during training take the place of the batch's own statistics, so that an output no longer depends on its batch mates.
+
+For one channel with :math:`n` values :math:`x_i` (all examples, all positions):
+
+.. math::
+
+    \mu = \tfrac1n \sum_i x_i, \qquad
+    \sigma^2 = \tfrac1n \sum_i (x_i - \mu)^2, \qquad
+    \hat x_i = \frac{x_i - \mu}{\sqrt{\sigma^2 + \epsilon}}, \qquad
+    y_i = \gamma \hat x_i + \beta .
+
+**The gradient.** Let :math:`g_i = \partial L / \partial y_i` and :math:`s = \sqrt{\sigma^2 + \epsilon}`. The parameters' are sums,
+:math:`\partial L / \partial \beta = \sum_i g_i` and :math:`\partial L / \partial \gamma = \sum_i g_i \hat x_i`. An input acts on the loss in
+three ways: directly, through :math:`\mu`, and through :math:`\sigma^2`. With :math:`\partial \mu / \partial x_j = 1/n` and
+:math:`\partial s / \partial x_j = \hat x_j / n`, differentiating :math:`\hat x_i = (x_i - \mu) / s` gives
+
+.. math::
+
+    \frac{\partial \hat x_i}{\partial x_j} = \frac1s \Bigl( \delta_{ij} - \frac1n - \frac{\hat x_i \hat x_j}{n} \Bigr)
+    \quad\Longrightarrow\quad
+    \frac{\partial L}{\partial x_j} = \frac{\gamma}{s} \Bigl( g_j - \frac1n \sum_i g_i
+    - \hat x_j \, \frac1n \sum_i g_i \hat x_i \Bigr).
+
+The gradient is thus itself centred, and has no component along :math:`\hat x`: a batch cannot lower its loss by moving or
+stretching all values of a channel together. Only :math:`x`, :math:`\mu` and :math:`\sigma^2` must be kept for it.
+
+Paper: ``ioffe2015batch``.
+
+Pitfalls:
+    * :math:`E[x^2] - E[x]^2` in place of the centred sum cancels to noise, or to a negative variance, when the mean is large.
+    * :math:`\epsilon` belongs inside the root; the batch is normalised with the biased variance (over n), but the running
+      variance stores the unbiased one (over n - 1).
+    * With one value per channel the output is always :math:`\beta`: an error in training, not a warning.
+    * The examples of a batch are not independent in training: padding or outliers in one change the outputs of all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# Axis legend:  B batch, C channels, S positions (all spatial axes as one), R replicas under vmap, * none or several R.
+# A channel's n = B * S values lie along these two axes of an input (*, B, C, S):
+_BATCH_AND_POSITIONS = (-3, -1)
+
+
+def batch_norm_reference(
+    input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """Training-mode Batch Norm as its equation reads; autograd derives the gradient.
+
+    Slow, and what `batch_norm` is tested against.
+
+    Args:
+        input: Values of shape (B, C, S).
+        weight: Scale of each channel, shape (C,); 1 if None.
+        bias: Shift of each channel, shape (C,); 0 if None.
+        eps: Added to the variance inside the root.
+
+    Returns:
+        The normalised input, same shape.
+    """
+    mean = input.mean((0, 2), keepdim=True)
+    var = (input - mean).square().mean((0, 2), keepdim=True)
+    normalized = (input - mean) / (var + eps).sqrt()
+    return normalized * (1 if weight is None else weight[:, None]) + (0 if bias is None else bias[:, None])
+
+
+def _beside(per_channel: Tensor) -> Tensor:
+    """Let a value per channel broadcast against the input."""
+    return per_channel[..., None, :, None]  # (*, C) -> (*, 1, C, 1)
+
+
+def _moments(input: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each channel, (*, B, C, S) -> (*, C) twice; two passes survive a large mean."""
+    mean = input.mean(_BATCH_AND_POSITIONS)
+    var = (input - _beside(mean)).square().mean(_BATCH_AND_POSITIONS)
+    return mean, var
+
+
+def _statistics_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Half precision has too few digits for sums: statistics are taken in float32 at least."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
+class _BatchNormTraining(torch.autograd.Function):
+    """Normalise (*, B, C, S) by its own statistics, with the gradient derived in the module's docstring.
+
+    Leading axes are independent replicas, so the vmap rule only has to bring the replica axis to the front: the whole
+    population is one call.
+    """
+
+    @staticmethod
+    def forward(
+        input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        values = input.to(_statistics_dtype(input.dtype))
+        mean = values.mean(_BATCH_AND_POSITIONS)  # (*, C)
+        centred = values - _beside(mean)
+        var = centred.square().mean(_BATCH_AND_POSITIONS)  # (*, C)
+        scale = torch.rsqrt(var + eps)
+        if weight is not None:
+            scale = scale * weight
+        output = centred.mul_(_beside(scale))
+        if bias is not None:
+            output.add_(_beside(bias))
+        return output.to(input.dtype), mean, var
+
+    @staticmethod
+    def setup_context(
+        ctx: Any,
+        inputs: tuple[Tensor, Tensor | None, Tensor | None, float],
+        output: tuple[Tensor, Tensor, Tensor],
+    ) -> None:
+        input, weight, bias, ctx.eps = inputs
+        _, mean, var = output
+        ctx.mark_non_differentiable(mean, var)
+        ctx.bias_dtype = None if bias is None else bias.dtype
+        ctx.save_for_backward(input, weight, mean, var)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        input, weight, mean, var = ctx.saved_tensors
+        values = input.to(mean.dtype)
+        grad = grad.to(mean.dtype)
+        if torch.is_grad_enabled():  # to be differentiated again: the statistics depend on the input
+            mean, var = _moments(values)
+        n = input.shape[-3] * input.shape[-1]
+        inverse_std = torch.rsqrt(var + ctx.eps)
+        normalized = (values - _beside(mean)) * _beside(inverse_std)
+        grad_bias = grad.sum(_BATCH_AND_POSITIONS)  # (*, C)
+        grad_weight = (grad * normalized).sum(_BATCH_AND_POSITIONS)  # (*, C)
+        scale = inverse_std if weight is None else inverse_std * weight
+        grad_input = _beside(scale) * (grad - _beside(grad_bias / n) - normalized * _beside(grad_weight / n))
+        return (
+            grad_input.to(input.dtype),
+            None if weight is None else grad_weight.to(weight.dtype),
+            None if ctx.bias_dtype is None else grad_bias.to(ctx.bias_dtype),
+            None,
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, Any]:
+        def replicated(tensor: Tensor | None, dim: int | None) -> Tensor | None:
+            if tensor is None:
+                return None
+            return tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+
+        *tensors, eps = inputs
+        stacked = [replicated(tensor, dim) for tensor, dim in zip(tensors, in_dims[:3], strict=True)]
+        return _BatchNormTraining.apply(*stacked, eps), (0, 0, 0)
+
+
+def _check(input: Tensor, per_channel: dict[str, Tensor | None], training: bool, eps: float) -> None:
+    if input.dim() < 2:
+        raise ValueError(f"input should be (batch, channels, ...), but has shape {tuple(input.shape)}")
+    if not input.is_floating_point():
+        raise NotImplementedError(
+            f"input should be floating point, but is {input.dtype}: convert it with .float()"
+        )
+    given = [name for name in ("running_mean", "running_var") if per_channel[name] is not None]
+    if len(given) == 1:
+        raise ValueError(f"running_mean and running_var belong together, but only {given[0]} was given")
+    if not training and not given:
+        raise RuntimeError("running_mean and running_var must be given when training=False")
+    if eps < 0 or (training and eps == 0):
+        raise ValueError(f"eps should be {'positive' if training else 'zero or more'}, but is {eps}")
+    for name, tensor in per_channel.items():
+        if tensor is None:
+            continue
+        if tensor.shape != input.shape[1:2]:
+            raise RuntimeError(
+                f"{name} should have shape ({input.shape[1]},), one value for each channel of the input "
+                f"{tuple(input.shape)}, but has {tuple(tensor.shape)}"
+            )
+        if tensor.dtype not in (input.dtype, _statistics_dtype(input.dtype)):
+            raise RuntimeError(
+                f"{name} is {tensor.dtype} but the input is {input.dtype}: convert one of them, "
+                f"for instance with module.to({input.dtype})"
+            )
+    if training and input.numel() == input.shape[1]:
+        raise ValueError(
+            f"Expected more than 1 value per channel when training, but the input has shape {tuple(input.shape)}: "
+            "its variance would be 0 and its output the bias. Use a larger batch, drop the last incomplete one "
+            "(DataLoader(drop_last=True)), or call .eval()"
+        )
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float | Tensor = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each channel, with the signature of `torch.nn.functional.batch_norm`.
+
+    Args:
+        input: Values of shape (B, C) or (B, C, ...), every axis after C being positions.
+        running_mean: Running mean of shape (C,); updated in place if training. May be None if training.
+        running_var: Running unbiased variance of shape (C,); likewise.
+        weight: Scale of each channel, shape (C,); 1 if None.
+        bias: Shift of each channel, shape (C,); 0 if None.
+        training: Normalise with the batch's statistics if true, else with the running ones.
+        momentum: Weight of this batch in the running statistics.
+            NOTE: may be a tensor here, so that vmapped replicas can each have their own.
+        eps: Added to the variance inside the root.
+
+    Returns:
+        The normalised input: same shape and dtype.
+        NOTE: its memory layout is that of the input, whatever that is (torch: contiguous or channels-last).
+
+    Raises:
+        ValueError: One value per channel in training, eps out of range, or only one of the running statistics given.
+        RuntimeError: A shape or dtype that does not fit the input's, or no running statistics in evaluation.
+        NotImplementedError: The input is not floating point.
+    """
+    named = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    _check(input, named, training, eps)
+    values = input.flatten(2) if input.dim() > 2 else input[..., None]  # (B, C, ...) -> (B, C, S)
+    n = values.shape[0] * values.shape[2]
+    if training and n > 0:
+        output, mean, var = _BatchNormTraining.apply(values, weight, bias, eps)
+        if running_mean is not None and running_var is not None:
+            for running, batch in ((running_mean, mean), (running_var, var * (n / (n - 1)))):
+                running.copy_((1 - momentum) * running + momentum * batch)
+    else:
+        wide = values.to(_statistics_dtype(values.dtype))
+        if n > 0:
+            assert running_mean is not None and running_var is not None
+            scale = torch.rsqrt(running_var.to(wide.dtype) + eps)
+            wide = (wide - _beside(running_mean)) * _beside(scale)
+        if weight is not None:
+            wide = wide * _beside(weight)
+        if bias is not None:
+            wide = wide + _beside(bias)
+        output = wide.to(input.dtype)
+    return output.reshape(input.shape)
+
+
+class _BatchNorm(nn.Module):
+    """Batch Norm with torch's arguments, parameters and buffers; a subclass says which inputs it takes.
+
+    Args:
+        num_features: Number of channels C.
+        eps: Added to the variance inside the root.
+        momentum: Weight of a batch in the running statistics; None for the plain average of all batches.
+        affine: Learn a scale (`weight`) and a shift (`bias`) for each channel.
+        track_running_stats: Keep running statistics for evaluation; without them evaluation uses the batch's own.
+        device: Where parameters and buffers live.
+        dtype: Their dtype.
+        bias: Learn the shift, if affine.
+    """
+
+    _version = 2  # of the state dict: since 2, it holds num_batches_tracked
+    _input_dims: tuple[int, ...]
+
+    weight: Tensor | None
+    bias: Tensor | None
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.num_features = num_features
+        self.eps = eps
+        self.momentum = momentum
+        self.affine = affine
+        self.track_running_stats = track_running_stats
+
+        def empty() -> Tensor:
+            return torch.empty(num_features, device=device, dtype=dtype)
+
+        self.register_parameter("weight", nn.Parameter(empty()) if affine else None)
+        self.register_parameter("bias", nn.Parameter(empty()) if affine and bias else None)
+        self.register_buffer("running_mean", empty() if track_running_stats else None)
+        self.register_buffer("running_var", empty() if track_running_stats else None)
+        count = torch.tensor(0, dtype=torch.long, device=device) if track_running_stats else None
+        self.register_buffer("num_batches_tracked", count)
+        self.reset_parameters()
+
+    def reset_running_stats(self) -> None:
+        """Forget all batches: running mean 0, running variance 1, no batch counted."""
+        if self.running_mean is not None and self.running_var is not None:
+            self.running_mean.zero_()
+            self.running_var.fill_(1)
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.zero_()
+
+    def reset_parameters(self) -> None:
+        """Start anew: scale 1, shift 0, and the running statistics forgotten."""
+        self.reset_running_stats()
+        if self.weight is not None:
+            nn.init.ones_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise a batch; in training, also update the running statistics."""
+        if input.dim() not in self._input_dims:
+            wanted = " or ".join(f"{dim}D" for dim in self._input_dims)
+            raise ValueError(
+                f"expected {wanted} input (got {input.dim()}D input): {type(self).__name__} was given shape "
+                f"{tuple(input.shape)}"
+            )
+        momentum: float | Tensor = self.momentum or 0.0
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            if self.momentum is None:  # the average of all batches so far; stays a tensor, for vmap
+                momentum = 1.0 / self.num_batches_tracked
+        tracked = self.track_running_stats or not self.training
+        return batch_norm(
+            input,
+            self.running_mean if tracked else None,
+            self.running_var if tracked else None,
+            self.weight,
+            self.bias,
+            self.training or (self.running_mean is None and self.running_var is None),
+            momentum,
+            self.eps,
+        )
+
+    def extra_repr(self) -> str:
+        """Show the arguments, as torch does."""
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
+        )
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
+    ) -> None:
+        version = local_metadata.get("version")
+        key = prefix + "num_batches_tracked"
+        if (
+            (version is None or version < 2)
+            and self.num_batches_tracked is not None
+            and key not in state_dict
+        ):
+            state_dict[key] = self.num_batches_tracked
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
+
+class BatchNorm1d(_BatchNorm):
+    """Batch Norm of (B, C) or (B, C, length)."""
+
+    _input_dims = (2, 3)
+
+
+class BatchNorm2d(_BatchNorm):
+    """Batch Norm of (B, C, height, width)."""
+
+    _input_dims = (4,)
+
+
+class BatchNorm3d(_BatchNorm):
+    """Batch Norm of (B, C, depth, height, width)."""
+
+    _input_dims = (5,)
