@@ -1,0 +1,282 @@
+"""What a published notebook carries, and where it lies: the record that lab and press share.
+
+A published chapter holds its own evidence: each ``check`` leaves the verdict as text, a card as HTML, and in the
+output's metadata every value behind them. This module finds notebooks, reads that record, and recomputes from the
+values all that was made of them. It executes nothing and needs nothing but the standard library and the rules.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from surveylab.claims.registry import Claim
+from surveylab.claims.render import render_html, render_text
+from surveylab.claims.verdict import Evidence, EvidenceError, judge
+
+Notebook = dict[str, Any]
+
+# The fields of the evidence that follow from the values and the claim, in the order a reader would ask for them.
+_DERIVED = (
+    "verdict",
+    "estimate",
+    "low",
+    "high",
+    "margin",
+    "level",
+    "unit",
+    "direction",
+    "statistic",
+    "replicates",
+    "detectable",
+    "kind",
+)
+# The parts of a card that only repeat the wording of claims.yml. None holds an element of its own name.
+_WORDS = re.compile(r'<([a-z]+) class="[^"]*\bsl-words\b[^"]*">.*?</\1>', re.DOTALL)
+
+
+class RecordError(ValueError):
+    """A project, a notebook or its record cannot be found or read; the message says which and what to do."""
+
+
+def find_root(start: str | Path | None = None) -> Path:
+    """The project's folder: the one that holds ``book/claims.yml``.
+
+    ``$SURVEYLAB_ROOT`` decides if it is set; else the search goes upward from ``start`` (the working folder), then
+    upward from this package.
+
+    Raises:
+        RecordError: If there is none.
+    """
+    named = os.environ.get("SURVEYLAB_ROOT")
+    if named:
+        root = Path(named).resolve()
+        if not (root / "book" / "claims.yml").is_file():
+            raise RecordError(
+                f"SURVEYLAB_ROOT is {named}, which holds no book/claims.yml; correct or unset it"
+            )
+        return root
+    begin = Path.cwd() if start is None else Path(start)
+    for place in (begin.resolve(), Path(__file__).resolve().parent):
+        for folder in (place, *place.parents):
+            if (folder / "book" / "claims.yml").is_file():
+                return folder
+    raise RecordError(
+        f"no book/claims.yml in {begin} or any folder above it; work inside the project, or set SURVEYLAB_ROOT"
+    )
+
+
+def chapters(root: Path) -> list[str]:
+    """The chapters that have a source notebook, as ``section/chapter``, sorted."""
+    folder = root / "notebooks"
+    paths = (path.relative_to(folder) for path in folder.rglob("*.ipynb"))
+    return sorted(
+        p.with_suffix("").as_posix() for p in paths if not any(part.startswith(".") for part in p.parts)
+    )
+
+
+def source_path(root: Path, chapter: str) -> Path:
+    """Where the source of a chapter lies."""
+    return root / "notebooks" / f"{chapter}.ipynb"
+
+
+def published_path(root: Path, chapter: str, profile: str = "standard") -> Path:
+    """Where the executed chapter lies: the standard edition in ``book/``, the full one in ``book/full/``."""
+    return root / "book" / ("full" if profile == "full" else ".") / f"{chapter}.ipynb"
+
+
+def read_notebook(path: str | Path) -> Notebook:
+    """Read a notebook as plain data.
+
+    Raises:
+        RecordError: If it is missing, is not JSON, or is not a notebook.
+    """
+    path = Path(path)
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecordError(f"{path}: there is no such notebook") from error
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{path}: not a notebook: not UTF-8 at byte {error.start}") from error
+    except json.JSONDecodeError as error:
+        raise RecordError(f"{path}:{error.lineno}: not a notebook: not JSON ({error.msg})") from error
+    except RecursionError as error:
+        raise RecordError(f"{path}: not a notebook: nested too deeply") from error
+    if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
+        raise RecordError(f"{path}: JSON, but not a notebook: it has no list of cells")
+    return notebook
+
+
+def evidence_of(nb: Notebook) -> dict[str, Evidence]:
+    """The evidence a notebook carries, by claim, in the order of its checks.
+
+    Raises:
+        RecordError: If a claim is checked twice or its evidence cannot be read.
+    """
+    return {name: evidence for name, evidence, _ in _checks(nb)}
+
+
+def run_of(nb: Notebook) -> dict[str, Any] | None:
+    """What ``lab.begin`` recorded: chapter, profile, seed, device, machine, versions. None if it did not run."""
+    for _, record in _records(nb):
+        run = record.get("run")
+        if isinstance(run, dict):
+            return run
+    return None
+
+
+def provenance_of(nb: Notebook) -> dict[str, Any]:
+    """What the press recorded in the notebook's own metadata; empty where it did not execute it."""
+    record = _mapping(nb.get("metadata")).get("surveylab")
+    return record if isinstance(record, dict) else {}
+
+
+def same_machine(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether two runs had the same versions and the same kind of processor. What is not recorded is not the same."""
+    return all(a.get(key) and a.get(key) == b.get(key) for key in ("machine", "versions"))
+
+
+def recompute(claims: Mapping[str, Claim], nb: Notebook, *, chapter: str | None = None) -> list[str]:
+    """Compare a published notebook with what follows from its values and the claims. Executes nothing.
+
+    Args:
+        claims: The claims of the book.
+        nb: The published notebook.
+        chapter: Which chapter it should be; by default what the notebook itself says.
+
+    Returns:
+        A sentence for each difference, naming claim, field, what is published and what is recomputed.
+    """
+    try:
+        checks = list(_checks(nb))
+    except RecordError as error:
+        return [str(error)]
+    found: list[str] = []
+    run = run_of(nb) or {}
+    if not run:
+        found.append(
+            "the notebook does not say which chapter and profile it ran: the output of lab.begin is missing"
+        )
+    chapter = chapter or run.get("chapter")
+    if run and run.get("chapter") != chapter:
+        found.append(f"the notebook of chapter {chapter} says that it ran {run.get('chapter')!r}")
+    sums = _mapping(provenance_of(nb).get("data"))
+    for name, evidence, output in checks:
+        claim = claims.get(name)
+        if claim is None:
+            found.append(f"{name}: checked in the notebook, but there is no such claim")
+            continue
+        if chapter is not None and claim.chapter != chapter:
+            found.append(f"{name}: checked in chapter {chapter}, but it belongs to {claim.chapter}")
+        for field in ("profile", "seed"):
+            if run and getattr(evidence, field) != run.get(field):
+                found.append(_difference(name, field, getattr(evidence, field), run.get(field), "the run's"))
+        data = _mapping(evidence.data)
+        if data.get("name") in sums and data.get("sha256") != sums[data["name"]]:
+            found.append(
+                _difference(name, "data", data.get("sha256"), sums[data["name"]], "the provenance's")
+            )
+        found += _recompute_one(claim, evidence, output)
+    checked = {name for name, _, _ in checks}
+    for claim in claims.values():
+        due = claim.profile is None or claim.profile == run.get("profile")
+        if claim.chapter == chapter and due and claim.id not in checked:
+            found.append(f"{claim.id}: a claim of this chapter that the notebook does not check")
+    return found
+
+
+def refresh(claims: Mapping[str, Claim], nb: Notebook) -> int:
+    """Bring the wording of the cards up to date with the claims, in place; nothing is executed.
+
+    Only a card whose numbers, verdict and drawing already are what the values give is rewritten: this mends sentences
+    and hides no tampering.
+
+    Returns:
+        How many cards were rewritten.
+    """
+    count = 0
+    for name, evidence, output in _checks(nb):
+        claim = claims.get(name)
+        if (
+            claim is not None
+            and len(found := _recompute_one(claim, evidence, output)) == 1
+            and found[0].endswith(_OLD)
+        ):
+            output["data"]["text/html"] = render_html(claim, evidence).splitlines(keepends=True)
+            count += 1
+    return count
+
+
+_OLD = "the card's wording is not that of the claims; refresh it"
+
+
+def _recompute_one(claim: Claim, evidence: Evidence, output: Notebook) -> list[str]:
+    try:
+        again = judge(
+            claim, evidence.values, profile=evidence.profile, seed=evidence.seed, data=evidence.data
+        )
+    except (EvidenceError, TypeError, ValueError) as error:
+        return [f"{claim.id}: the published values cannot be judged: {error}"]
+    found = [
+        _difference(claim.id, field, getattr(evidence, field), getattr(again, field))
+        for field in _DERIVED
+        if getattr(evidence, field) != getattr(again, field)
+    ]
+    data = _mapping(output.get("data"))
+    text, html = _joined(data.get("text/plain")), _joined(data.get("text/html"))
+    if text != render_text(again):
+        found.append(_difference(claim.id, "text/plain", text, render_text(again)))
+    expected = render_html(claim, again)
+    if html != expected:
+        if _WORDS.sub("", html) == _WORDS.sub("", expected):
+            found.append(f"{claim.id}: text/html: {_OLD}")
+        else:
+            at = len(os.path.commonprefix([html, expected]))
+            near = slice(max(0, at - 20), at + 40)
+            found.append(_difference(claim.id, "text/html", html[near], expected[near]))
+    return found
+
+
+def _difference(name: str, field: str, published: object, expected: object, whose: str = "recomputed") -> str:
+    return f"{name}: {field}: published {published!r}, {whose} {expected!r}"
+
+
+def _checks(nb: Notebook) -> Iterator[tuple[str, Evidence, Notebook]]:
+    """Each check of the notebook: claim, evidence, and the output that carries them."""
+    seen = set()
+    for output, record in _records(nb):
+        if "claim" not in record:
+            continue
+        name = str(record["claim"])
+        if name in seen:
+            raise RecordError(f"{name}: checked twice in one notebook; keep one check")
+        seen.add(name)
+        try:
+            yield name, Evidence.from_metadata(record), output
+        except EvidenceError as error:
+            raise RecordError(str(error)) from error
+
+
+def _records(nb: Notebook) -> Iterator[tuple[Notebook, dict[str, Any]]]:
+    """Every output with a record of ours in its metadata. A damaged notebook has fewer; it does not raise."""
+    for cell in nb["cells"]:
+        outputs = _mapping(cell).get("outputs")
+        for output in outputs if isinstance(outputs, list) else ():
+            record = _mapping(_mapping(output).get("metadata")).get("surveylab")
+            if isinstance(record, dict):
+                yield output, record
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _joined(value: Any) -> str:
+    """A notebook keeps a text whole or as a list of lines."""
+    return "".join(map(str, value)) if isinstance(value, list) else str(value or "")

@@ -1,0 +1,337 @@
+"""The claims of the book: read from ``book/claims.yml``, strictly.
+
+A claim is a statement of the review, sharpened until a run can decide it. It is written down before its result is
+known: what one value measures (``effect``), the smallest effect that would matter (``margin``) and why. A misspelt key
+would silently drop a margin or a citation, so the reader of this file accepts nothing it does not know, and every error
+says where it stands and how to mend it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import difflib
+import math
+import re
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+KINDS = ("identity", "experiment", "measurement", "source")
+DIRECTIONS = ("greater", "equivalent")
+STATISTICS = ("mean", "sign")
+
+# What each kind must say, and what would be meaningless in it.
+_REQUIRED = {
+    "identity": ("effect", "margin", "why"),
+    "experiment": ("effect", "unit", "margin", "why"),
+    "measurement": ("effect", "unit", "margin", "why"),
+    "source": ("cite", "place"),
+}
+_MEANINGLESS = {
+    "identity": ("direction", "statistic"),
+    "experiment": (),
+    "measurement": ("statistic",),
+    "source": ("effect", "unit", "margin", "direction", "statistic", "profile"),
+}
+_HINTS = {
+    "effect": "say what one value is, oriented so that the claimed direction is positive",
+    "unit": "name the unit of one value, for example `unit: points`",
+    "margin": "write the smallest effect that would matter (for an identity: the tolerance), a number above 0",
+    "why": "say why the margin is what it is",
+    "cite": "list the bibliography keys it rests on, for example `cite: [ioffe2015batch]`",
+    "place": "name the figure, table or section of the source",
+    "id": "give it a short name such as `bn-axis`",
+    "says": "write the statement as one sentence",
+    "chapter": "name its chapter as <section>/<chapter>, for example `normalization/batch_norm`",
+    "kind": "choose one of " + ", ".join(KINDS),
+}
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+
+class ClaimError(ValueError):
+    """Something in the claims file is wrong; the message names the place, the claim and the fix."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """A later change of a claim's margin or effect, shown in the ledger."""
+
+    date: str
+    change: str
+    why: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """One statement that a run, or a source, decides. The fields are those of ``book/claims.yml``."""
+
+    id: str
+    says: str
+    chapter: str
+    kind: str
+    covers: tuple[str, ...] = ()
+    effect: str | None = None
+    direction: str = "greater"
+    statistic: str = "mean"
+    unit: str | None = None
+    margin: float | None = None
+    why: str | None = None
+    cite: tuple[str, ...] = ()
+    place: str | None = None
+    scope: str | None = None
+    note: str | None = None
+    corrects: str | None = None
+    profile: str | None = None
+    history: tuple[Change, ...] = ()
+
+    def judged(self) -> dict[str, Any]:
+        """The part that decides the verdict. It goes into the fingerprint; wording does not."""
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "effect": self.effect,
+            "direction": self.direction,
+            "statistic": self.statistic,
+            "margin": self.margin,
+            "profile": self.profile,
+        }
+
+
+_KEYS = tuple(field.name for field in dataclasses.fields(Claim))
+
+
+def load_claims(
+    path: str | Path,
+    *,
+    bibliography: str | Path | None = None,
+    chapters: Collection[str] | None = None,
+    inventory: Collection[str] | None = None,
+) -> dict[str, Claim]:
+    """Read and check the claims file.
+
+    Args:
+        path: The YAML file, a list of mappings.
+        bibliography: A ``.bib`` file. When given, every citation must be in it.
+        chapters: The chapters that exist. When given, every claim must belong to one.
+        inventory: The ids of the review's statements. When given, ``covers`` may name no other.
+
+    Returns:
+        The claims by id, in the order of the file.
+
+    Raises:
+        ClaimError: At the first thing that is wrong, with file, line, claim and fix.
+    """
+    path = Path(path)
+    loader = _open(path)
+    try:
+        root = loader.get_single_node()
+        if not isinstance(root, yaml.SequenceNode):
+            line = 1 if root is None else root.start_mark.line + 1
+            raise ClaimError(
+                f"{path}:{line}: the file is not a list of claims; begin each claim with `- id: ...`"
+            )
+        keys = None if bibliography is None else _citation_keys(Path(bibliography))
+        claims: dict[str, Claim] = {}
+        lines: dict[str, int] = {}
+        for node in root.value:
+            entry = _Entry(path, node, loader)
+            claim = entry.claim()
+            if claim.id in claims:
+                fix = f"it is already used at line {lines[claim.id]}; ids must differ, rename one"
+                entry.fail("id", f"duplicate id {claim.id!r}", fix)
+            entry.check_members(
+                "cite", claim.cite, keys, f"not a key of {bibliography}", "add the entry there"
+            )
+            entry.check_members(
+                "covers", claim.covers, inventory, "not a statement of the inventory", "correct the id"
+            )
+            exists = f"make notebooks/{claim.chapter}.ipynb, or correct the name"
+            entry.check_members(
+                "chapter", (claim.chapter,), chapters, "a chapter that does not exist", exists
+            )
+            claims[claim.id] = claim
+            lines[claim.id] = node.start_mark.line + 1
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = 1 if mark is None else mark.line + 1
+        problem = "; ".join(part for part in (error.context, error.problem) if part)
+        fix = "mend the YAML there (quote texts that hold `: ` or ` #`; indent with spaces)"
+        raise ClaimError(f"{path}:{line}: not valid YAML: {problem}; {fix}") from error
+    finally:
+        loader.dispose()
+    return claims
+
+
+def _open(path: Path) -> yaml.SafeLoader:
+    """A YAML loader on the file. The node tree is wanted, not only the data: nodes know their lines."""
+    try:
+        return yaml.SafeLoader(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ClaimError(
+            f"{path}: cannot be read ({error.strerror}); the claims belong in book/claims.yml"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ClaimError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from error
+    except yaml.reader.ReaderError as error:
+        raise ClaimError(
+            f"{path}: a character YAML forbids at position {error.position}; remove it"
+        ) from error
+
+
+def _citation_keys(path: Path) -> set[str]:
+    from pybtex.database import parse_file
+    from pybtex.exceptions import PybtexError
+
+    try:
+        return set(parse_file(str(path), bib_format="bibtex").entries.keys())
+    except (OSError, UnicodeDecodeError, PybtexError) as error:
+        raise ClaimError(f"{path}: the bibliography cannot be read: {error}; mend or restore it") from error
+
+
+class _Entry:
+    """One item of the list while it is read: values, and the line of each for the errors."""
+
+    def __init__(self, path: Path, node: yaml.Node, loader: yaml.SafeLoader) -> None:
+        self.path = path
+        self.lines: dict[str, int] = {}
+        self.values: dict[str, Any] = {}
+        self.line = node.start_mark.line + 1
+        if not isinstance(node, yaml.MappingNode):
+            self.fail(
+                None,
+                "an item that is not a mapping",
+                "begin a claim with `- id: ...` and indent its keys below",
+            )
+        for key_node, value_node in node.value:
+            key = str(getattr(key_node, "value", key_node.tag))
+            repeated = key in self.lines
+            self.lines[key] = key_node.start_mark.line + 1
+            if repeated:
+                self.fail(key, f"the key {key!r} appears twice", "remove one of the two")
+            try:
+                self.values[key] = loader.construct_object(value_node, deep=True)
+            except ValueError as error:  # a date such as 2026-02-31
+                self.fail(
+                    key, f"the value of {key!r} cannot be read ({error})", "correct it, or put it in quotes"
+                )
+
+    def fail(self, key: str | None, problem: str, fix: str) -> NoReturn:
+        name = self.values.get("id")
+        where = f"{self.path}:{self.lines.get(key or '', self.line)}"
+        raise ClaimError(f"{where}: claim {name if name else '(without id)'}: {problem}; {fix}")
+
+    def check_members(
+        self, key: str, names: Iterable[str], known: Collection[str] | None, problem: str, fix: str
+    ) -> None:
+        for name in names:
+            if known is not None and name not in known:
+                self.fail(key, f"`{key}` names {name!r}, {problem}", _closest(name, known, fix))
+
+    def claim(self) -> Claim:
+        for key in self.values:
+            if key not in _KEYS:
+                fix = _closest(key, _KEYS, "the keys are " + ", ".join(_KEYS))
+                self.fail(key, f"unknown key {key!r}", fix)
+        for key in ("id", "says", "chapter", "kind"):
+            self._require(key)
+        name = self._text("id")
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+            self.fail(
+                "id", f"{name!r} is not an id", "use lower-case words joined by hyphens, such as `bn-axis`"
+            )
+        kind = self._choice("kind", KINDS)
+        for key in _REQUIRED[kind]:
+            self._require(key, f" (kind {kind} needs it)")
+        for key in _MEANINGLESS[kind]:
+            if key in self.values:
+                self.fail(
+                    key, f"`{key}` means nothing in a claim of kind {kind}", "remove it, or change the kind"
+                )
+        given = self.values
+        return Claim(
+            id=name,
+            says=self._text("says"),
+            chapter=self._text("chapter"),
+            kind=kind,
+            covers=self._list("covers"),
+            effect=self._optional("effect"),
+            direction=self._choice("direction", DIRECTIONS) if "direction" in given else "greater",
+            statistic=self._choice("statistic", STATISTICS) if "statistic" in given else "mean",
+            unit=self._optional("unit"),
+            margin=self._margin() if "margin" in given else None,
+            why=self._optional("why"),
+            cite=self._list("cite"),
+            place=self._optional("place"),
+            scope=self._optional("scope"),
+            note=self._optional("note"),
+            corrects=self._optional("corrects"),
+            profile=self._choice("profile", ("full",)) if "profile" in given else None,
+            history=self._history(),
+        )
+
+    def _require(self, key: str, reason: str = "") -> None:
+        if self.values.get(key) in (None, "", []):
+            self.fail(key, f"`{key}` is missing{reason}", _HINTS[key])
+
+    def _text(self, key: str) -> str:
+        value = self.values[key]
+        if not isinstance(value, str) or not value.strip():
+            self.fail(
+                key, f"`{key}` is {value!r}, not a text", "write a text (in quotes if it looks like a number)"
+            )
+        return value.strip()
+
+    def _optional(self, key: str) -> str | None:
+        return self._text(key) if key in self.values else None
+
+    def _choice(self, key: str, choices: tuple[str, ...]) -> str:
+        value = self.values[key]
+        if value not in choices:
+            self.fail(
+                key, f"`{key}` is {value!r}", _closest(str(value), choices, "choose " + " or ".join(choices))
+            )
+        return str(value)
+
+    def _list(self, key: str) -> tuple[str, ...]:
+        value = self.values.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+            self.fail(key, f"`{key}` is {value!r}, not a list of names", f"write `{key}: [name, ...]`")
+        repeated = next((item for item in value if value.count(item) > 1), None)
+        if repeated is not None:
+            self.fail(key, f"`{key}` names {repeated!r} twice", "remove one of the two")
+        return tuple(value)
+
+    def _margin(self) -> float:
+        value = self.values["margin"]
+        if isinstance(value, str) and _NUMBER.fullmatch(value):
+            value = float(value)  # NOTE: YAML 1.1 reads 1e-5, without a point, as a text.
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self.fail("margin", f"`margin` is {value!r}, not a number", _HINTS["margin"])
+        if not (math.isfinite(value) and value > 0):
+            self.fail("margin", f"`margin` is {value!r}, not a finite number above 0", _HINTS["margin"])
+        return float(value)
+
+    def _history(self) -> tuple[Change, ...]:
+        value = self.values.get("history", [])
+        fix = "write `- {date: 2026-01-31, change: ..., why: ...}` for each change"
+        if not isinstance(value, list):
+            self.fail("history", "`history` is not a list", fix)
+        changes = []
+        for item in value:
+            if not isinstance(item, dict) or set(item) != {"date", "change", "why"}:
+                self.fail("history", f"{item!r} is not a change with date, change and why", fix)
+            try:
+                date = datetime.date.fromisoformat(str(item["date"])).isoformat()
+            except ValueError:
+                self.fail("history", f"{item['date']!r} is not a date", fix)
+            changes.append(Change(date, str(item["change"]), str(item["why"])))
+        return tuple(changes)
+
+
+def _closest(name: str, known: Iterable[str], otherwise: str) -> str:
+    """The fix for a name that is not known: the nearest one that is, if any is near."""
+    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"did you mean {match[0]!r}? Otherwise {otherwise}" if match else otherwise
