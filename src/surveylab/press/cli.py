@@ -1,0 +1,258 @@
+"""The command `surveylab`. Exit codes: 0 fine, 1 something does not hold, 2 wrong use, 130 interrupted.
+
+What a command needs is imported when it runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from surveylab.press.project import PressError, Project, WrongUse, write_atomically
+
+PROFILES = ("smoke", "standard", "full")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 fine, 1 something does not hold, 2 wrong use, 130 interrupted.",
+)
+@click.version_option(package_name="surveylab", prog_name="surveylab")
+def cli() -> None:
+    """Execute the chapters of the survey, verify what is published, build the book.
+
+    A chapter is named as section/chapter (normalization/batch_norm), by its last part (batch_norm), or by
+    the path of its source. Without a name a command takes all chapters.
+
+    \b
+    surveylab status                            what is fresh, what is not, and why
+    surveylab run                               execute what is not fresh, publish it under book/
+    surveylab run batch_norm --profile smoke    only see that a chapter runs, in seconds
+    surveylab verify                            recompute, re-execute, compare claim by claim
+    surveylab replicate --seed 7                would other random numbers tell the same story?
+    surveylab build                             the HTML book
+    """
+
+
+def _chapters(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.argument("chapters", nargs=-1, metavar="[CHAPTER]...")(command)
+
+
+def _execution(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that executes chapters."""
+    device = click.option(
+        "--device",
+        type=click.Choice(DEVICES),
+        default="auto",
+        show_default=True,
+        help="Where to compute. auto takes a GPU where there is one.",
+    )
+    timeout = click.option(
+        "--timeout",
+        type=click.IntRange(min=1),
+        default=1800,
+        show_default=True,
+        metavar="SECONDS",
+        help="The longest that one cell may take.",
+    )
+    return device(timeout(command))
+
+
+@cli.command()
+@_chapters
+@click.option(
+    "--profile",
+    type=click.Choice(PROFILES),
+    default="standard",
+    show_default=True,
+    help="smoke: seconds, decides nothing, into _build/. standard: what book/ publishes. "
+    "full: for a GPU, published beside it under book/full/.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Other seeds go into _build/."
+)
+@click.option(
+    "--candidate",
+    metavar="MODULE:CLASS",
+    help="Your own method, run through the chapter's comparison beside the review's; imported from the "
+    "folder you are in. The result goes into _build/.",
+)
+@click.option("--force", is_flag=True, help="Execute fresh chapters too.")
+@click.option(
+    "--output", type=click.Path(path_type=Path, file_okay=False), help="Write into this folder instead."
+)
+@_execution
+def run(chapters: Sequence[str], **options: Any) -> int:
+    """Execute the chapters that are not fresh.
+
+    Fresh means: source cells, the library code they import, their claims, tuned rates and parameters are
+    what they were. Where only wording changed, it is carried over without executing. Each chapter is
+    replaced as a whole when it is finished: an interrupted run goes on where it stopped, and a chapter that
+    fails leaves the published one as it was.
+
+    \b
+    surveylab run
+    surveylab run normalization/batch_norm --force
+    surveylab run batch_norm --profile full --device cuda
+    surveylab run batch_norm --profile smoke --candidate mynorms:TimidNorm
+    """
+    from surveylab.press import publish
+
+    candidate = options["candidate"]
+    if candidate is not None and not _names_a_class(candidate):
+        raise WrongUse(f"--candidate {candidate}: write it as package.module:Class")
+    project = Project.find()
+    return publish.run(project, project.select(chapters), publish.Run(**options), click.echo)
+
+
+def _names_a_class(candidate: str) -> bool:
+    module, colon, name = candidate.partition(":")
+    return bool(colon) and name.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+@cli.command()
+@_chapters
+def status(chapters: Sequence[str]) -> int:
+    """Show which chapters are fresh, and what made the others stale.
+
+    Exits with 1 if any published chapter is not fresh. Full editions are dated and never stale.
+    """
+    from surveylab.press.status import status as lay_out
+
+    project = Project.find()
+    text, fresh = lay_out(project, project.select(chapters))
+    click.echo(text)
+    return 0 if fresh else 1
+
+
+@cli.command()
+@_chapters
+@click.option("--recompute-only", is_flag=True, help="Check without executing anything (seconds).")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.json",
+    help="Write the findings there.",
+)
+@_execution
+def verify(
+    chapters: Sequence[str], recompute_only: bool, report: Path | None, device: str, timeout: int
+) -> int:
+    """Check that what is published holds. Changes nothing.
+
+    First without executing: each chapter is fresh and shows its source; each verdict, interval and card
+    follows from the values published with it. Then each chapter is executed again and compared claim by
+    claim: on the same versions and processor the values must be equal; elsewhere a test with one error
+    budget over all claims decides, and no verdict may turn into its opposite. What differs is listed with
+    its likely cause.
+
+    \b
+    surveylab verify
+    surveylab verify --recompute-only
+    surveylab verify batch_norm --report _build/verify.json
+    """
+    from surveylab.press import verify as verification
+
+    project = Project.find()
+    found = verification.verify(
+        project,
+        project.select(chapters),
+        click.echo,
+        recompute_only=recompute_only,
+        device=device,
+        timeout=timeout,
+    )
+    click.echo(verification.shown(found))
+    if report is not None:
+        write_atomically(report, found.to_json())
+    return 0 if found.holds else 1
+
+
+@cli.command()
+@_chapters
+@click.option("--seed", type=click.IntRange(min=0), required=True, help="Not the published one (0).")
+@_execution
+def replicate(chapters: Sequence[str], seed: int, device: str, timeout: int) -> int:
+    """Run chapters with other random numbers and compare the verdicts. Writes nothing.
+
+    Exits with 1 if a verdict turns into its opposite.
+
+    \b
+    surveylab replicate batch_norm --seed 7
+    """
+    from surveylab.press.replicate import replicate as compare
+
+    project = Project.find()
+    fine = compare(project, project.select(chapters), click.echo, seed=seed, device=device, timeout=timeout)
+    return 0 if fine else 1
+
+
+@cli.command()
+@click.argument("chapter")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="Rates are chosen on other streams than those of the published run (seed 0).",
+)
+@_execution
+def tune(chapter: str, seed: int, device: str, timeout: int) -> int:
+    """Find a chapter's learning rates and keep them in book/tuning/.
+
+    The whole sweep is kept and shown in the chapter. A best rate at the edge of its grid is an error: the
+    grid has to be widened first. Afterwards the chapter is stale: `surveylab run` executes it with the new
+    rates.
+
+    \b
+    surveylab tune normalization/batch_norm
+    """
+    from surveylab.press.tune import tune as find_rates
+
+    project = Project.find()
+    (name,) = project.select([chapter])
+    find_rates(project, name, click.echo, seed=seed, device=device, timeout=timeout)
+    return 0
+
+
+@cli.command()
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the site goes instead of _build/.",
+)
+def build(output: Path | None) -> int:
+    """Build the HTML book from the published chapters and their evidence. Executes nothing."""
+    from surveylab.press.build import build as build_book
+
+    click.echo(f"Open {build_book(Project.find().root, output=output)}")
+    return 0
+
+
+def execute(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code; every foreseen failure is one message, never a traceback."""
+    try:
+        code = cli.main(args=arguments, prog_name="surveylab", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Abort:
+        click.echo("surveylab: interrupted; what was finished stays, the rest is as it was", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except PressError as error:
+        click.echo(f"surveylab: {error}", err=True)
+        return error.exit_code
+    except OSError as error:
+        click.echo(f"surveylab: {error.filename or ''}: {error.strerror or error}", err=True)
+        return 1
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The entry point of the command `surveylab`."""
+    sys.exit(execute(arguments))

@@ -1,0 +1,411 @@
+"""Executing one chapter in a kernel of its own, with papermill.
+
+A `Task` carries everything that an execution needs and the result carries everything that it gave, both as
+text: whoever calls `perform` decides where the files lie, and a task may as well be performed on another
+machine.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from surveylab.press.project import INJECTED, Notebook, PressError, Project
+
+OnCell = Callable[[int, int], None]
+
+KERNEL = "python3"
+START_TIMEOUT = 120
+CELL_TIMEOUT = 1800
+
+# Zip files cannot hold an earlier date than 1980, and some figure formats write this one into the file.
+SOURCE_DATE_EPOCH = "315532800"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One chapter to execute.
+
+    Args:
+        chapter: `section/chapter`.
+        notebook: the source, as the text of its file.
+        parameters: for the cell that papermill injects.
+        root: the project's root, for the kernel.
+        environment: variables of the kernel beyond `kernel_environment`.
+        timeout: seconds that one cell may take.
+        strict: whether the result is to be published, so that warnings and machine paths in it are errors.
+    """
+
+    chapter: str
+    notebook: str
+    parameters: dict[str, Any]
+    root: str
+    environment: dict[str, str] = field(default_factory=dict)
+    timeout: int = CELL_TIMEOUT
+    strict: bool = True
+
+
+@dataclass(frozen=True)
+class Executed:
+    """A chapter that ran to its end: the notebook as text, clean of everything that differs between runs."""
+
+    chapter: str
+    notebook: str
+    seconds: float
+
+
+class ChapterFailed(PressError):
+    """A chapter did not run to its end, or what it gave cannot be published."""
+
+    def __init__(self, chapter: str, reason: str, notebook: str | None = None, exit_code: int = 1) -> None:
+        # All arguments go to the base class so that the error survives pickling on its way from a worker.
+        super().__init__(chapter, reason, notebook, exit_code)
+        self.chapter, self.reason, self.notebook, self.exit_code = chapter, reason, notebook, exit_code
+
+    def __str__(self) -> str:
+        return f"{self.chapter}: {self.reason}"
+
+
+def make_task(
+    project: Project,
+    chapter: str,
+    *,
+    profile: str = "standard",
+    seed: int = 0,
+    device: str = "auto",
+    candidate: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    timeout: int = CELL_TIMEOUT,
+    strict: bool = True,
+) -> Task:
+    """Describe the execution of a chapter's source as it lies in the working tree."""
+    parameters: dict[str, Any] = {"profile": profile, "seed": seed, "device": device}
+    if candidate is not None:
+        parameters["candidate"] = candidate
+    try:
+        text = project.source(chapter).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ChapterFailed(chapter, f"the source cannot be read: {error}") from error
+    return Task(
+        chapter, text, parameters, str(project.root), dict(environment or {}), timeout=timeout, strict=strict
+    )
+
+
+def kernel_environment(root: Path) -> dict[str, str]:
+    """The environment of every kernel that executes a chapter, here and in the tests: what makes runs alike.
+
+    Thread counts are left alone: they are the machine's, and part of the provenance.
+    """
+    environment = dict(os.environ)
+    for name in ("SURVEYLAB_VERIFY", "SURVEYLAB_TUNE", "MPLBACKEND", "PYTHONSTARTUP"):
+        environment.pop(name, None)
+    environment |= {
+        "SURVEYLAB_ROOT": str(root),
+        "TQDM_DISABLE": "1",
+        "PYTHONHASHSEED": "0",
+        "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH,
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    if (root / "src").is_dir():
+        # What runs is what the fingerprint was taken of, even where another copy is installed.
+        path = [str(root / "src"), environment.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    return environment
+
+
+def perform(task: Task, on_cell: OnCell | None = None) -> Executed:
+    """Execute a chapter and return the executed notebook.
+
+    Args:
+        task: the chapter.
+        on_cell: called before each cell with the cells done and their number.
+
+    Raises:
+        ChapterFailed: with the cell, its first lines and the exception.
+        KeyboardInterrupt: after the kernel was shut down.
+    """
+    import nbformat
+    from jupyter_client.kernelspec import NoSuchKernel
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    _register_engine()
+    source = _read_source(task)
+    progress = _Place(on_cell)
+    start = time.monotonic()
+    try:
+        with tempfile.TemporaryDirectory(prefix="surveylab-") as folder:
+            executed = _execute(task, source, folder, progress)
+    except PapermillExecutionError as error:
+        reason, exit_code = _explain(error.ename, error.evalue)
+        raise _failed(task, source, progress, reason, exit_code) from error
+    except DeadKernelError as error:
+        reason = "the kernel died (killed from outside, out of memory, or a crash in compiled code)"
+        raise _failed(task, source, progress, reason) from error
+    except CellTimeoutError as error:
+        reason = f"the cell took longer than {task.timeout} s; --timeout raises the limit"
+        raise _failed(task, source, progress, reason) from error
+    except NoSuchKernel as error:
+        reason = f"there is no Jupyter kernel named '{KERNEL}': pip install ipykernel"
+        raise ChapterFailed(task.chapter, reason) from error
+    except RuntimeError as error:
+        # jupyter_client has no class of its own for a kernel that dies while it starts.
+        raise ChapterFailed(task.chapter, f"the kernel did not start: {error}") from error
+    elapsed = time.monotonic() - start
+    result = assemble(source, executed)
+    if task.strict:
+        _refuse_noise(task, result)
+    return Executed(task.chapter, nbformat.writes(result) + "\n", elapsed)
+
+
+@dataclass
+class _Place:
+    """How far an execution has come, kept outside papermill, which forgets it when a kernel dies."""
+
+    on_cell: OnCell | None
+    index: int = 0
+    source: str = ""
+    notebook: Any = None
+
+    def enter(self, index: int, notebook: Any) -> None:
+        # The text is kept apart: papermill adds cells to a notebook that failed.
+        self.index, self.source, self.notebook = index, notebook.cells[index].source, notebook
+        if self.on_cell:
+            self.on_cell(index, len(notebook.cells))
+
+
+def _execute(task: Task, source: Any, folder: str, place: _Place) -> Any:
+    import papermill
+
+    environment = kernel_environment(Path(task.root)) | task.environment
+    if "candidate" in task.parameters:
+        # The reader's own method is imported from where the reader is.
+        path = [str(Path.cwd()), environment.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    return papermill.execute_notebook(
+        source,
+        None,
+        parameters=task.parameters,
+        engine_name="surveylab",
+        kernel_name=KERNEL,
+        language="python",
+        progress_bar=False,
+        start_timeout=START_TIMEOUT,
+        execution_timeout=task.timeout,
+        # The kernel's folder and environment are its own: this process changes neither of its, so that
+        # several executions can go on side by side.
+        kernel={"cwd": folder, "env": environment},
+        place=place,
+    )
+
+
+@cache
+def _register_engine() -> None:
+    """Tell papermill of an engine that gives each kernel its own folder and environment."""
+    from papermill.clientwrap import PapermillNotebookClient
+    from papermill.engines import NBClientEngine, papermill_engines
+
+    # Both log to a terminal what the press says better.
+    for name in ("papermill", "traitlets"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+    class Client(PapermillNotebookClient):  # type: ignore[misc]
+        place: _Place
+
+        def execute_cell(self, cell: Any, index: int, **options: Any) -> Any:
+            self.place.enter(index, self.nb)
+            return super().execute_cell(cell, index, **options)
+
+        def papermill_execute_cells(self) -> None:
+            try:
+                super().papermill_execute_cells()
+            except BaseException:
+                # A kernel busy in a long cell would not hear a polite request to stop.
+                self.shutdown_kernel = "immediate"
+                raise
+
+    class Engine(NBClientEngine):  # type: ignore[misc]
+        @classmethod
+        def execute_managed_notebook(
+            cls,
+            nb_man: Any,
+            kernel_name: str,
+            *,
+            kernel: dict[str, Any],
+            place: _Place,
+            start_timeout: int,
+            execution_timeout: int,
+            **ignored: Any,
+        ) -> Any:
+            client = Client(
+                nb_man,
+                kernel_name=kernel_name,
+                timeout=execution_timeout,
+                startup_timeout=start_timeout,
+                record_timing=False,
+                coalesce_streams=True,
+                log=logging.getLogger("papermill"),
+            )
+            client.place = place
+            return client.execute(**kernel)
+
+    papermill_engines.register("surveylab", Engine)
+
+
+def _read_source(task: Task) -> Any:
+    import nbformat
+
+    try:
+        content = json.loads(task.notebook)
+        cells = content["cells"]
+    except ValueError as error:
+        raise ChapterFailed(task.chapter, f"the source is not JSON: {error}") from error
+    except (KeyError, TypeError) as error:
+        raise ChapterFailed(task.chapter, "the source is not a notebook: it has no cells") from error
+    if content.get("metadata", {}).get("kernelspec", {}).get("name") != KERNEL:
+        raise ChapterFailed(
+            task.chapter,
+            f"the source has no kernelspec '{KERNEL}' in its metadata, so neither papermill nor JupyterLab "
+            "can open it unasked; add "
+            f'"kernelspec": {{"display_name": "Python 3", "language": "python", "name": "{KERNEL}"}}',
+        )
+    if not any("parameters" in cell.get("metadata", {}).get("tags", []) for cell in cells):
+        raise ChapterFailed(task.chapter, "the source has no cell tagged 'parameters'")
+    source = nbformat.reads(task.notebook, as_version=4)
+    for number, cell in enumerate(content["cells"]):
+        if "id" not in cell:
+            # Else each run would draw new ones.
+            source.cells[number]["id"] = f"cell-{number}"
+    return source
+
+
+def assemble(source: Any, donor: Any) -> Any:
+    """Put the outputs of an executed notebook under the cells of the source.
+
+    All but outputs, execution counts and the injected cell comes from the source: so nothing that papermill
+    or a kernel writes elsewhere (times, paths, tags, versions) can come between two equal runs.
+
+    Args:
+        source: the source, as nbformat reads it.
+        donor: an execution of it, with as many code cells.
+    """
+    import nbformat
+
+    result = nbformat.from_dict(json.loads(json.dumps(source)))
+    result.metadata.pop("papermill", None)
+    result.metadata["language_info"] = {
+        "name": "python",
+        "file_extension": ".py",
+        "pygments_lexer": "ipython3",
+    }
+    cells = iter([cell for cell in donor.cells if cell.cell_type == "code"])
+    assembled = []
+    parameters = _parameters_index(result)
+    for index, cell in enumerate(result.cells):
+        if cell.cell_type == "code":
+            _take_outputs(cell, next(cells))
+        assembled.append(cell)
+        if index == parameters:
+            given = next(cells)
+            added = nbformat.v4.new_code_cell(source=given.source, id=INJECTED)
+            added.metadata["tags"] = [INJECTED, "remove-cell"]
+            _take_outputs(added, given)
+            assembled.append(added)
+    result.cells = assembled
+    return result
+
+
+def _take_outputs(cell: Any, given: Any) -> None:
+    cell.execution_count = given.execution_count
+    cell.outputs = given.outputs
+
+
+def _failed(task: Task, source: Any, place: _Place, reason: str, exit_code: int = 1) -> ChapterFailed:
+    """Name the cell by its number in the source, and show its first lines."""
+    import nbformat
+
+    number = place.index + 1
+    parameters = _parameters_index(source)
+    if number > parameters + 1:
+        number -= 1  # papermill's own cell, after the one with the parameters
+    where = f"cell {number} of {len(source.cells)}"
+    if place.index == parameters + 1:
+        where = "the injected parameters"
+    lines = place.source.strip().split("\n")
+    excerpt = lines[:3] + (["..."] if len(lines) > 3 else [])
+    message = f"{where}: {reason}\n" + "\n".join(f"    | {line}" for line in excerpt)
+    partial = nbformat.writes(place.notebook) + "\n" if place.notebook is not None else None
+    return ChapterFailed(task.chapter, message, partial, exit_code)
+
+
+def _parameters_index(source: Any) -> int:
+    tagged = (i for i, cell in enumerate(source["cells"]) if "parameters" in cell["metadata"].get("tags", []))
+    return next(tagged)
+
+
+def _explain(name: str, value: str) -> tuple[str, int]:
+    """One sentence for an exception raised in a cell, and the exit code that it deserves."""
+    value = value.strip()
+    if name == "ModuleNotFoundError":
+        match = re.search(r"No module named '([^'.]+)([^']*)'", value)
+        if match and match[1] != "surveylab":
+            return (
+                f"the package '{match[1]}' is not installed: pip install {match[1]} "
+                "(with -c constraints.txt if it is listed there)",
+                1,
+            )
+    if name == "DeviceError":
+        return value, 2
+    lines = value.split("\n")
+    short = "\n".join(lines[:8] + (["..."] if len(lines) > 8 else []))
+    return (f"{name}: {short}" if short else name), 1
+
+
+def _refuse_noise(task: Task, notebook: Notebook) -> None:
+    """Refuse what may not stand in a published page: warnings, and paths of the machine that ran it."""
+    paths = {task.root, str(Path(task.root).resolve()), sys.prefix + "/", tempfile.gettempdir() + "/"} - {
+        "/",
+        "//",
+    }
+    number = 0
+    for cell in notebook["cells"]:
+        number += INJECTED not in cell["metadata"].get("tags", [])
+        for output in cell.get("outputs", []):
+            if output["output_type"] == "stream" and output["name"] == "stderr":
+                first = output["text"].strip().split("\n")
+                raise ChapterFailed(
+                    task.chapter,
+                    f"cell {number} wrote to stderr, which would stand in the published page; mend what "
+                    "it warns of:\n" + "\n".join(f"    | {line}" for line in first[:4]),
+                )
+            text = _texts(output)
+            path = next((path for path in sorted(paths) if path in text), None)
+            if path is not None or re.search(r"ipykernel_\d+", text):
+                line = next(
+                    (t for t in text.split("\n") if path and path in t), "a temporary file of the kernel"
+                )
+                raise ChapterFailed(
+                    task.chapter,
+                    f"cell {number} shows a path of this machine, which would stand in the published page:\n"
+                    f"    | {line.strip()[:160]}",
+                )
+
+
+def _texts(output: Notebook) -> str:
+    if output["output_type"] == "stream":
+        return str(output["text"])
+    found = []
+    for kind, content in output.get("data", {}).items():
+        if not kind.startswith("image/") or kind == "image/svg+xml":
+            found.append(content if isinstance(content, str) else json.dumps(content))
+    return "\n".join(found)

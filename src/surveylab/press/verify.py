@@ -1,0 +1,252 @@
+"""`surveylab verify`: does what is published follow from its values, and does a second execution agree?
+
+Nothing in the tree is changed. First everything that can be checked without executing: each published
+chapter is fresh, shows its source, and its evidence follows from the values it carries. Then each is
+executed again and compared claim by claim, by the rule of `surveylab.claims.agreement`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from surveylab.claims import Evidence, agreement, record
+from surveylab.press.execute import CELL_TIMEOUT, Executed, make_task, perform
+from surveylab.press.project import Notebook, PressError, Project, WrongUse
+from surveylab.press.publish import data_of
+from surveylab.press.status import FRESH, REWORD, code_differences, contradictions, state_of
+from surveylab.press.terminal import Progress, seconds, table
+
+Say = Callable[[str], None]
+
+UNEXPLAINED = "unexplained: same data, versions, processor and code"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One claim, published and executed again."""
+
+    claim: str
+    chapter: str
+    published: str
+    again: str
+    holds: bool
+    difference: str | None
+    cause: str | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a verification found. It holds when there is no problem and every claim compared holds."""
+
+    problems: list[dict[str, str]]
+    claims: list[Compared]
+    recomputed: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything that was looked at holds."""
+        return not self.problems and all(compared.holds for compared in self.claims)
+
+    def to_json(self) -> str:
+        """The report as a file for machines."""
+        content = {"holds": self.holds, **asdict(self)}
+        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def verify(
+    project: Project,
+    chapters: list[str],
+    say: Say,
+    *,
+    recompute_only: bool = False,
+    device: str = "auto",
+    timeout: int = CELL_TIMEOUT,
+) -> Report:
+    """Verify the published chapters.
+
+    Args:
+        project: the checkout.
+        chapters: which ones.
+        say: shows a line.
+        recompute_only: whether to leave the second execution out.
+        device: where to execute again.
+        timeout: seconds that one cell may take.
+
+    Raises:
+        WrongUse: a mistake in the claims, or a device that is not there.
+    """
+    problems: list[dict[str, str]] = []
+    published: dict[str, Notebook] = {}
+    recomputed = 0
+    for chapter in chapters:
+        found, notebook = recompute(project, chapter)
+        problems += [{"chapter": chapter, "problem": sentence} for sentence in found]
+        if notebook is not None:
+            published[chapter] = notebook
+            recomputed += len(record.evidence_of(notebook))
+        full = project.published(chapter, "full")
+        if full.exists():
+            name = f"{chapter} (full)"
+            problems += [{"chapter": name, "problem": p} for p in recompute_edition(project, chapter)]
+    say(f"Recomputed {recomputed} claims of {len(published)} chapters from their values.")
+    for problem in problems:
+        say(f"  {problem['chapter']}: {problem['problem']}")
+    if recompute_only:
+        return Report(problems, [], recomputed)
+    runs: dict[str, Executed] = {}
+    for chapter, notebook in published.items():
+        stored = record.provenance_of(notebook)
+        task = make_task(
+            project,
+            chapter,
+            profile=str(stored.get("profile", "standard")),
+            seed=int(stored.get("seed", 0)),
+            device=device,
+            timeout=timeout,
+            strict=False,
+        )
+        with Progress(chapter, expected=stored.get("duration")) as progress:
+            try:
+                runs[chapter] = perform(task, progress.cell)
+            except PressError as error:
+                if error.exit_code == WrongUse.exit_code:
+                    raise WrongUse(str(error)) from error
+                problems.append({"chapter": chapter, "problem": f"could not be executed again: {error}"})
+                say(f"  {chapter}: could not be executed again: {error}")
+                continue
+        say(f"{chapter}: executed again in {seconds(runs[chapter].seconds)}")
+    return Report(problems, compare(project, published, runs), recomputed)
+
+
+def recompute(project: Project, chapter: str) -> tuple[list[str], Notebook | None]:
+    """Check a published chapter without executing it.
+
+    Returns:
+        Everything that does not hold, and the notebook if it can be read.
+    """
+    try:
+        state = state_of(project, chapter)
+    except PressError as error:
+        return [str(error)], None
+    if state.notebook is None:
+        return state.reasons or ["it was never run: `surveylab run` executes it"], None
+    # A tampered card makes a chapter stale or reworded; here it is said what in it is wrong.
+    found = [f"not fresh: {reason}" for reason in state.reasons if state.kind not in (FRESH, REWORD)]
+    found += code_differences(project, chapter, state.notebook, text=True)
+    found += contradictions(project, chapter, state.notebook)
+    found += provenance_differences(state.notebook)
+    if state.kind == REWORD and not found:
+        found = [f"not fresh: {reason}" for reason in state.reasons]
+    return list(dict.fromkeys(found)), state.notebook
+
+
+def recompute_edition(project: Project, chapter: str) -> list[str]:
+    """Check a full edition: its source may differ by now, but its evidence must hold together."""
+    try:
+        notebook = record.read_notebook(project.published(chapter, "full"))
+    except record.RecordError as error:
+        return [str(error)]
+    return contradictions(project, chapter, notebook) + provenance_differences(notebook)
+
+
+def provenance_differences(notebook: Notebook) -> list[str]:
+    """Where a notebook's provenance is not what its kernel reported of the run, or of the data."""
+    stored, said = record.provenance_of(notebook) or {}, record.run_of(notebook) or {}
+    if not said:
+        return ["it does not say on what it ran: the output of `lab.begin` is missing"]
+    found = [
+        f"the provenance says {key} {stored.get(key)!r}, the run itself {said.get(key)!r}"
+        for key in ("profile", "seed", "device", "machine", "versions")
+        if stored.get(key) != said.get(key)
+    ]
+    if stored.get("data") != data_of(notebook):
+        found.append("the checksums of the data in the provenance are not those of the evidence")
+    return found
+
+
+def compare(
+    project: Project, published: Mapping[str, Notebook], runs: Mapping[str, Executed]
+) -> list[Compared]:
+    """Compare published and re-executed evidence claim by claim, with one error budget over all claims."""
+    before = {chapter: record.evidence_of(published[chapter]) for chapter in runs}
+    again = {chapter: json.loads(executed.notebook) for chapter, executed in runs.items()}
+    after = {chapter: record.evidence_of(notebook) for chapter, notebook in again.items()}
+    judged = [(chapter, id) for chapter in runs for id in before[chapter] | after[chapter]]
+    kinds = [(before[chapter].get(id) or after[chapter][id]).kind for chapter, id in judged]
+    comparisons = max(1, sum(kind != "source" for kind in kinds))
+    rows = []
+    for chapter, id in judged:
+        old, new = before[chapter].get(id), after[chapter].get(id)
+        run_old, run_new = record.run_of(published[chapter]) or {}, record.run_of(again[chapter]) or {}
+        difference: str | None
+        if old is None or new is None:
+            side = "published" if old is None else "executed again"
+            difference = f"{id} is missing in the chapter as {side}"
+        else:
+            same = record.same_machine(run_old, run_new)
+            difference = agreement(old, new, same_machine=same, comparisons=comparisons)
+        cause = None
+        if difference is not None:
+            cause = likely_cause(project, chapter, published[chapter], run_old, run_new, old, new)
+        rows.append(Compared(id, chapter, short(old), short(new), difference is None, difference, cause))
+    return rows
+
+
+def likely_cause(
+    project: Project,
+    chapter: str,
+    published: Notebook,
+    run_old: Mapping[str, Any],
+    run_new: Mapping[str, Any],
+    old: Evidence | None,
+    new: Evidence | None,
+) -> str:
+    """Name what differs between two runs of a chapter, the likeliest cause first."""
+    causes = []
+    if old and new and old.data != new.data:
+        causes.append("the data differ: another checksum")
+    changed = state_of(project, chapter).now
+    changes = changed.changes(record.provenance_of(published).get("parts") or {}) if changed else []
+    changes = changes or code_differences(project, chapter, published)
+    if changes:
+        causes.append("the code differs: " + "; ".join(changes))
+    for part, word in (("versions", "versions differ"), ("machine", "the machine differs")):
+        before, now = run_old.get(part) or {}, run_new.get(part) or {}
+        names = [name for name in before | now if before.get(name) != now.get(name)]
+        if names:
+            listed = ", ".join(f"{name} {before.get(name)} -> {now.get(name)}" for name in names)
+            causes.append(f"{word}: {listed}")
+    return "; ".join(causes) or UNEXPLAINED
+
+
+def short(evidence: Evidence | None) -> str:
+    """`0.21 [0.15, 0.27] supported`."""
+    if evidence is None:
+        return "missing"
+    numbers = ""
+    if evidence.estimate is not None:
+        numbers = f"{evidence.estimate:.4g} "
+        if evidence.low is not None and evidence.high is not None:
+            numbers += f"[{evidence.low:.4g}, {evidence.high:.4g}] "
+    return numbers + evidence.verdict
+
+
+def shown(report: Report) -> str:
+    """The report as a table and a closing sentence."""
+    parts = []
+    if report.claims:
+        rows = [
+            [c.claim, c.published, c.again, "holds" if c.holds else "DIFFERS", c.cause or ""]
+            for c in report.claims
+        ]
+        parts.append(table(["claim", "published", "executed again", "result", "likely cause"], rows))
+        parts += [f"{c.claim}: {c.difference}" for c in report.claims if c.difference]
+    differing = sum(not compared.holds for compared in report.claims)
+    if report.holds:
+        parts.append("Everything holds.")
+    else:
+        parts.append(f"{len(report.problems)} problems, {differing} of {len(report.claims)} claims differ.")
+    return "\n".join(parts)
