@@ -1,7 +1,7 @@
 """Claims, evidence and verdicts: what the lab and the press share, and nothing else.
 
-The lab judges a run's values and displays the evidence; the press reads it back from the published notebook and
-recomputes it. Neither needs the other.
+The lab judges a run's values and displays the evidence; the press reads it back from the published notebook
+and recomputes it. Neither needs the other.
 """
 
 from surveylab.claims.record import (

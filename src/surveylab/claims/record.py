@@ -1,13 +1,15 @@
 """What a published notebook carries, and where it lies: the record that lab and press share.
 
-A published chapter holds its own evidence: each ``check`` leaves the verdict as text, a card as HTML, and in the
-output's metadata every value behind them. This module finds notebooks, reads that record, and recomputes from the
-values all that was made of them. It executes nothing and needs nothing but the standard library and the rules.
+A published chapter holds its own evidence: each ``check`` leaves the verdict as text, a card as HTML, and in
+the output's metadata every value behind them. This module finds notebooks, reads that record, and recomputes
+from the values all that was made of them. It executes nothing and needs nothing but the standard library and
+the rules.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -20,7 +22,7 @@ from surveylab.claims.verdict import Evidence, EvidenceError, judge
 
 Notebook = dict[str, Any]
 
-# The fields of the evidence that follow from the values and the claim, in the order a reader would ask for them.
+# The fields of the evidence that follow from the values and the claim, the most telling first.
 _DERIVED = (
     "verdict",
     "estimate",
@@ -46,8 +48,8 @@ class RecordError(ValueError):
 def find_root(start: str | Path | None = None) -> Path:
     """The project's folder: the one that holds ``book/claims.yml``.
 
-    ``$SURVEYLAB_ROOT`` decides if it is set; else the search goes upward from ``start`` (the working folder), then
-    upward from this package.
+    ``$SURVEYLAB_ROOT`` decides if it is set; else the search goes upward from ``start`` (the working folder),
+    then upward from this package.
 
     Raises:
         RecordError: If there is none.
@@ -66,17 +68,15 @@ def find_root(start: str | Path | None = None) -> Path:
             if (folder / "book" / "claims.yml").is_file():
                 return folder
     raise RecordError(
-        f"no book/claims.yml in {begin} or any folder above it; work inside the project, or set SURVEYLAB_ROOT"
+        f"no book/claims.yml in {begin} or above it; work inside the project, or set SURVEYLAB_ROOT"
     )
 
 
 def chapters(root: Path) -> list[str]:
     """The chapters that have a source notebook, as ``section/chapter``, sorted."""
     folder = root / "notebooks"
-    paths = (path.relative_to(folder) for path in folder.rglob("*.ipynb"))
-    return sorted(
-        p.with_suffix("").as_posix() for p in paths if not any(part.startswith(".") for part in p.parts)
-    )
+    found = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.ipynb"))
+    return sorted(path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts))
 
 
 def source_path(root: Path, chapter: str) -> Path:
@@ -123,7 +123,7 @@ def evidence_of(nb: Notebook) -> dict[str, Evidence]:
 
 
 def run_of(nb: Notebook) -> dict[str, Any] | None:
-    """What ``lab.begin`` recorded: chapter, profile, seed, device, machine, versions. None if it did not run."""
+    """What ``lab.begin`` recorded: chapter, profile, seed, device, machine, versions; None without it."""
     for _, record in _records(nb):
         run = record.get("run")
         if isinstance(run, dict):
@@ -138,7 +138,7 @@ def provenance_of(nb: Notebook) -> dict[str, Any]:
 
 
 def same_machine(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    """Whether two runs had the same versions and the same kind of processor. What is not recorded is not the same."""
+    """Whether two runs had the same versions and kind of processor. What is not recorded is not the same."""
     return all(a.get(key) and a.get(key) == b.get(key) for key in ("machine", "versions"))
 
 
@@ -160,9 +160,7 @@ def recompute(claims: Mapping[str, Claim], nb: Notebook, *, chapter: str | None 
     found: list[str] = []
     run = run_of(nb) or {}
     if not run:
-        found.append(
-            "the notebook does not say which chapter and profile it ran: the output of lab.begin is missing"
-        )
+        found.append("the notebook does not say what it ran: the output of lab.begin is missing")
     chapter = chapter or run.get("chapter")
     if run and run.get("chapter") != chapter:
         found.append(f"the notebook of chapter {chapter} says that it ran {run.get('chapter')!r}")
@@ -176,12 +174,10 @@ def recompute(claims: Mapping[str, Claim], nb: Notebook, *, chapter: str | None 
             found.append(f"{name}: checked in chapter {chapter}, but it belongs to {claim.chapter}")
         for field in ("profile", "seed"):
             if run and getattr(evidence, field) != run.get(field):
-                found.append(_difference(name, field, getattr(evidence, field), run.get(field), "the run's"))
+                found.append(_difference(name, field, getattr(evidence, field), run.get(field), "the run"))
         data = _mapping(evidence.data)
         if data.get("name") in sums and data.get("sha256") != sums[data["name"]]:
-            found.append(
-                _difference(name, "data", data.get("sha256"), sums[data["name"]], "the provenance's")
-            )
+            found.append(_difference(name, "data", data.get("sha256"), sums[data["name"]], "provenance"))
         found += _recompute_one(claim, evidence, output)
     checked = {name for name, _, _ in checks}
     for claim in claims.values():
@@ -194,8 +190,8 @@ def recompute(claims: Mapping[str, Claim], nb: Notebook, *, chapter: str | None 
 def refresh(claims: Mapping[str, Claim], nb: Notebook) -> int:
     """Bring the wording of the cards up to date with the claims, in place; nothing is executed.
 
-    Only a card whose numbers, verdict and drawing already are what the values give is rewritten: this mends sentences
-    and hides no tampering.
+    Only a card whose numbers, verdict and drawing already are what the values give is rewritten: this mends
+    sentences and hides no tampering.
 
     Returns:
         How many cards were rewritten.
@@ -203,44 +199,49 @@ def refresh(claims: Mapping[str, Claim], nb: Notebook) -> int:
     count = 0
     for name, evidence, output in _checks(nb):
         claim = claims.get(name)
-        if (
-            claim is not None
-            and len(found := _recompute_one(claim, evidence, output)) == 1
-            and found[0].endswith(_OLD)
-        ):
+        if claim is not None and _recompute_one(claim, evidence, output) == [f"{name}: {_OLD}"]:
             output["data"]["text/html"] = render_html(claim, evidence).splitlines(keepends=True)
             count += 1
     return count
 
 
-_OLD = "the card's wording is not that of the claims; refresh it"
+_OLD = "text/html: the card's wording is not that of the claims; refresh it"
 
 
 def _recompute_one(claim: Claim, evidence: Evidence, output: Notebook) -> list[str]:
     try:
-        again = judge(
-            claim, evidence.values, profile=evidence.profile, seed=evidence.seed, data=evidence.data
-        )
+        kept: dict[str, Any] = {"profile": evidence.profile, "seed": evidence.seed, "data": evidence.data}
+        again = judge(claim, evidence.values, **kept)
     except (EvidenceError, TypeError, ValueError) as error:
         return [f"{claim.id}: the published values cannot be judged: {error}"]
     found = [
         _difference(claim.id, field, getattr(evidence, field), getattr(again, field))
         for field in _DERIVED
-        if getattr(evidence, field) != getattr(again, field)
+        if not _equal(getattr(evidence, field), getattr(again, field), claim.margin or 0.0)
     ]
+    # Equal but for rounding: show what was published, lest a last bit flip a third digit.
+    shown = again if found else evidence
     data = _mapping(output.get("data"))
     text, html = _joined(data.get("text/plain")), _joined(data.get("text/html"))
-    if text != render_text(again):
-        found.append(_difference(claim.id, "text/plain", text, render_text(again)))
-    expected = render_html(claim, again)
+    if text != render_text(shown):
+        found.append(_difference(claim.id, "text/plain", text, render_text(shown)))
+    expected = render_html(claim, shown)
     if html != expected:
         if _WORDS.sub("", html) == _WORDS.sub("", expected):
-            found.append(f"{claim.id}: text/html: {_OLD}")
+            found.append(f"{claim.id}: {_OLD}")
         else:
-            at = len(os.path.commonprefix([html, expected]))
+            pairs = enumerate(zip(html, expected, strict=False))
+            at = next((i for i, (a, b) in pairs if a != b), min(len(html), len(expected)))
             near = slice(max(0, at - 20), at + 40)
             found.append(_difference(claim.id, "text/html", html[near], expected[near]))
     return found
+
+
+def _equal(published: object, expected: object, scale: float) -> bool:
+    """Equality, but for the rounding in which one processor's sums differ from another's."""
+    if isinstance(published, float) and isinstance(expected, float):
+        return math.isclose(published, expected, rel_tol=1e-9, abs_tol=1e-12 * scale)
+    return published == expected
 
 
 def _difference(name: str, field: str, published: object, expected: object, whose: str = "recomputed") -> str:

@@ -1,9 +1,10 @@
 """The claims of the book: read from ``book/claims.yml``, strictly.
 
-A claim is a statement of the review, sharpened until a run can decide it. It is written down before its result is
-known: what one value measures (``effect``), the smallest effect that would matter (``margin``) and why. A misspelt key
-would silently drop a margin or a citation, so the reader of this file accepts nothing it does not know, and every error
-says where it stands and how to mend it.
+A claim is a statement of the review, sharpened until a run can decide it. It is written down before its
+result is
+known: what one value measures (``effect``), the smallest effect that would matter (``margin``) and why. A
+    misspelt key would silently drop a margin or a citation, so the reader of this file accepts nothing it
+    does not know, and every error says where it stands and how to mend it.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _MEANINGLESS = {
 _HINTS = {
     "effect": "say what one value is, oriented so that the claimed direction is positive",
     "unit": "name the unit of one value, for example `unit: points`",
-    "margin": "write the smallest effect that would matter (for an identity: the tolerance), a number above 0",
+    "margin": "write the smallest effect that would matter (for an identity the tolerance), above 0",
     "why": "say why the margin is what it is",
     "cite": "list the bibliography keys it rests on, for example `cite: [ioffe2015batch]`",
     "place": "name the figure, table or section of the source",

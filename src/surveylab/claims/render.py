@@ -1,8 +1,8 @@
 """A verdict to look at: the card under a check, the badge beside a sentence, the line of text.
 
-All of it follows from claim and evidence alone, to the last character, so that a published card can be recomputed and a
-changed digit found. Colours live in ``book/_static/survey.css``; without it the card still reads, in words and order.
-A verdict is always a symbol and a word, never a colour alone.
+All of it follows from claim and evidence alone, to the last character, so that a published card can be
+recomputed and a changed digit found. Colours live in ``book/_static/survey.css``; without it the card still
+reads, in words and order. A verdict is always a symbol and a word, never a colour alone.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def render_text(evidence: Evidence) -> str:
 def render_badge(verdict: str) -> str:
     """The verdict as a small label."""
     symbol, word = BADGES[verdict]
-    return f'<span class="sl-badge sl-{verdict}"><span class="sl-mark" aria-hidden="true">{symbol}</span> {word}</span>'
+    mark = f'<span class="sl-mark" aria-hidden="true">{symbol}</span>'
+    return f'<span class="sl-badge sl-{verdict}">{mark} {word}</span>'
 
 
 def render_html(claim: Claim, evidence: Evidence) -> str:
@@ -64,7 +65,7 @@ def render_html(claim: Claim, evidence: Evidence) -> str:
 
 
 def number(value: float, *, sign: bool = False) -> str:
-    """A number to three significant digits, as print has it: ``−0.0312``, ``2.40×10⁻⁷``."""
+    """A number to three significant digits, as print has it: a true minus sign, powers of ten."""
     return _typeset(value, 3, sign)
 
 
@@ -156,28 +157,22 @@ def _reason(evidence: Evidence) -> str:
             "supported": "It holds to within rounding on every input tried.",
             "contradicted": "It fails: at least one input breaks the tolerance.",
         }[verdict]
-    guard = evidence.kind == "experiment"
+    also = ", and so does the mean of every population" if evidence.kind == "experiment" else ""
     if evidence.direction == "equivalent" and verdict in ("supported", "contradicted"):
         where = "inside" if verdict == "supported" else "outside"
         end = "no difference that would matter" if verdict == "supported" else "a difference that matters"
         return f"The whole interval lies {where} {band}: {end}."
     if verdict == "supported":
-        edge = f"above the margin of {_with_unit(plain(margin), unit)}"
-        return (
-            f"The whole interval lies {edge}{', and so does the mean of every population' if guard else ''}."
-        )
+        return f"The whole interval lies above the margin of {_with_unit(plain(margin), unit)}{also}."
     if verdict == "contradicted":
-        edge = f"below {_MINUS}{_with_unit(plain(margin), unit)}"
-        also = ", and so does the mean of every population" if guard else ""
-        return f"The whole interval lies {edge}{also}: the effect runs the other way."
+        edge = f"{_MINUS}{_with_unit(plain(margin), unit)}"
+        return f"The whole interval lies below {edge}{also}: the effect runs the other way."
     if verdict == "negligible":
         return f"The whole interval lies inside {band}: if there is an effect, it is too small to matter."
     if evidence.low is None or evidence.high is None or evidence.detectable is None:
         return "All values are equal. Without spread there is no telling how far chance could move them."
     if evidence.direction != "equivalent" and (evidence.low > margin or evidence.high < -margin):
-        return (
-            "The whole interval lies beyond the margin, but the mean of a population does not: they disagree."
-        )
+        return "The interval lies beyond the margin, but the mean of a population does not: they disagree."
     reach = _with_unit(number(evidence.detectable), unit)
     return f"The interval meets the edge of {band}. The smallest effect this run could have shown is {reach}."
 
@@ -197,6 +192,10 @@ def _facts(claim: Claim, evidence: Evidence) -> list[str]:
         )
     if evidence.replicates:
         rows.append(("Runs", _replicates(evidence), False))
+    if evidence.statistic == "sign" and evidence.values is not None:
+        signs = [value for row in evidence.values for value in row]
+        counts = f"{signs.count(1)} for, {signs.count(0)} even, {signs.count(-1)} against, of {len(signs)}"
+        rows.append(("Count", counts, False))
     if evidence.data:
         rows.append(("Data", f"{evidence.data['name']}, sha256 {evidence.data['sha256'][:12]}", False))
     if claim.scope:
@@ -207,7 +206,7 @@ def _facts(claim: Claim, evidence: Evidence) -> list[str]:
         rows.append(("Sources", ", ".join(claim.cite) + (f": {claim.place}" if claim.place else ""), True))
     rows += [("Changed", f"{c.date}: {c.change}. {c.why}", True) for c in claim.history]
     return [
-        f'<div class="sl-fact{" sl-words" if words else ""}"><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>'
+        f'<div class="sl-fact{" sl-words" if words else ""}"><dt>{name}</dt><dd>{escape(text)}</dd></div>'
         for name, text, words in rows
     ]
 
@@ -297,13 +296,13 @@ def _figure(evidence: Evidence) -> list[str]:
 
 
 def _ticks(left: float, right: float) -> list[float]:
-    """At most five round numbers, far enough from the ends for their labels."""
+    """At most six round numbers, far enough from the ends for their labels."""
     room = 0.05 * (right - left)
     for power in range(math.floor(math.log10(right - left)) - 1, 400):
         for base in (1.0, 2.0, 5.0):
             step = float(f"{base}e{power}")
             first, last = math.ceil((left + room) / step), math.floor((right - room) / step)
-            if last - first < 5:
+            if last - first < 6:
                 return [float(f"{i * step:.10g}") for i in range(first, last + 1)]
     raise AssertionError(
         "a range of floats holds fewer than five powers of ten above its own"

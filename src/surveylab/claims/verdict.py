@@ -7,8 +7,9 @@ One 99 % interval over the values of all populations decides, and the mean of ea
 - *negligible*: the interval inside plus or minus the margin
 - *inconclusive*: anything else
 
-A claim of equivalence is supported where others are negligible, and contradicted where the interval lies wholly outside
-plus or minus the margin. All comparisons are strict: a bound that meets the margin exactly decides nothing.
+A claim of equivalence is supported where others are negligible, and contradicted where the interval lies
+wholly outside plus or minus the margin. All comparisons are strict: a bound that meets the margin exactly
+decides nothing.
 
 SciPy is imported where it is used, so that importing this package stays fast.
 """
@@ -37,15 +38,16 @@ Array = npt.NDArray[np.float64]
 
 
 class EvidenceError(ValueError):
-    """Values that cannot be judged, or evidence that cannot be read; the message names the claim and the fault."""
+    """Values that cannot be judged, or evidence that cannot be read; the message names claim and fault."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
     """What a run showed about one claim: every value, and all that follows from the values.
 
-    ``level``, ``direction`` and ``statistic`` are None where there is no interval (identity, source). ``detectable`` is
-    the smallest effect the run could have shown: the margin and half the width of the interval.
+    ``level``, ``direction`` and ``statistic`` are None where there is no interval (identity, source).
+    ``detectable`` is the smallest effect the run could have shown: the margin and half the width of the
+    interval.
     """
 
     claim: str
@@ -96,9 +98,9 @@ def judge(claim: Claim, values: Any, *, profile: str, seed: int, data: dict[str,
 
     Args:
         claim: The claim, with its margin.
-        values: For an experiment (3, n) with n >= 8, oriented so that the claimed direction is positive; for an
-            identity at least 20 errors; for a measurement at least 15 natural logarithms of ratios; None for a source.
-            At smoke any number will do.
+        values: For an experiment (3, n) with n >= 8, oriented so that the claimed direction is positive; for
+            an identity at least 20 errors; for a measurement at least 15 natural logarithms of ratios; None
+            for a source. At smoke any number will do.
         profile: smoke, standard or full. At smoke nothing is decided.
         seed: The seed of the run.
         data: Name and sha256 of the data the values come from, or None.
@@ -191,8 +193,8 @@ def student_interval(values: npt.ArrayLike, level: float = LEVEL) -> tuple[float
 def sign_interval(values: npt.ArrayLike, level: float = LEVEL) -> tuple[float, float]:
     """An interval for P(+1) - P(-1) from values in {-1, 0, 1}.
 
-    Two Clopper-Pearson intervals, each with half of the error (Bonferroni): conservative, and valid at any count, so
-    that zero variance needs no exception.
+    Two Clopper-Pearson intervals, each with half of the error (Bonferroni): conservative, and valid at any
+    count, so that zero variance needs no exception.
     """
     sample = np.asarray(values, dtype=np.float64).ravel()
     each = 1 - (1 - level) / 2
@@ -204,7 +206,8 @@ def sign_interval(values: npt.ArrayLike, level: float = LEVEL) -> tuple[float, f
 def combine(verdicts: Iterable[str]) -> str:
     """The verdict on a statement that was split into several claims.
 
-    What is merely cited gives way to what was run; parts that disagree make it *mixed*; no parts at all, *missing*.
+    What is merely cited gives way to what was run; parts that disagree make it *mixed*; no parts at all,
+    *missing*.
     """
     given = set(verdicts)
     decided = given - {"cited"} or given
@@ -216,9 +219,10 @@ def combine(verdicts: Iterable[str]) -> str:
 def agreement(published: Evidence, again: Evidence, *, same_machine: bool, comparisons: int) -> str | None:
     """Whether a second run of a claim reproduces the published one.
 
-    On the same versions and processor the values must be equal to the last digit. Elsewhere arithmetic differs, and
-    training amplifies it: there a Welch test at 1 %, divided by the number of comparisons, must not separate the two
-    runs, and the verdict must never be the opposite. A measurement of time is compared by its verdict only.
+    On the same versions and processor the values must be equal to the last digit. Elsewhere arithmetic
+    differs, and training amplifies it: there a Welch test at 1 %, divided by the number of comparisons, must
+    not separate the two runs, and the verdict must never be the opposite. A measurement of time is compared
+    by its verdict only.
 
     Args:
         published: The evidence in the published notebook.
@@ -263,7 +267,7 @@ def agreement(published: Evidence, again: Evidence, *, same_machine: bool, compa
 
 
 def spreadless(values: npt.ArrayLike, margin: float) -> bool:
-    """Whether all values are equal, up to rounding: a difference of two accuracies carries noise in its last digits."""
+    """Whether all values are equal, up to rounding: a difference of two equal accuracies is rarely exact."""
     array = np.asarray(values, dtype=np.float64)
     return float(np.ptp(array)) <= 1e-12 * max(float(np.abs(array).max()), margin)
 
@@ -276,7 +280,7 @@ def _interval(claim: Claim, array: Array) -> tuple[float, float] | None:
     if array.size < 2:  # possible at smoke only
         return None
     if spreadless(array, claim.margin):
-        # Operation counts repeat exactly and are certain; equal results of training are a ceiling, not certainty.
+        # Operation counts repeat exactly and are certain; equal results of training are a ceiling.
         mean = float(array.mean())
         return (mean, mean) if claim.kind == "measurement" else None
     return student_interval(array)
@@ -308,8 +312,8 @@ def _checked(claim: Claim, values: Any, smoke: bool) -> Array:
     if len(bad):
         first = tuple(int(i) for i in bad[0])
         raise EvidenceError(
-            f"claim {claim.id}: {len(bad)} of {array.size} values are not finite, the first ({array[first]}) at "
-            f"{_position(first)}; count divergence as a claim of its own instead of averaging it"
+            f"claim {claim.id}: {len(bad)} of {array.size} values are not finite, the first ({array[first]}) "
+            f"at {_position(first)}; count divergence as a claim of its own instead of averaging it"
         )
     if claim.kind == "identity" and array.min() < 0:
         raise EvidenceError(f"claim {claim.id}: an error is negative ({array.min()}); pass absolute errors")
