@@ -1,0 +1,44 @@
+"""How an experiment is run and judged: replicas trained at once, real data, evidence, figures.
+
+A chapter begins with `begin`, trains `Population` s on `digits` or `photos`, and ends each question with `check`.
+"""
+
+from surveylab.lab import models, plots
+from surveylab.lab.candidate import CandidateError, load_candidate
+from surveylab.lab.data import Dataset, Split, digits, photograph, photos
+from surveylab.lab.evidence import NotReproducedError, check, say
+from surveylab.lab.population import Population
+from surveylab.lab.session import DeviceError, Run, begin, current
+from surveylab.lab.streams import Stream, make_streams
+from surveylab.lab.training import accuracy, batch_order, cross_entropy, predict, train
+from surveylab.lab.tuning import TuningError, sweeps, tuned
+
+__all__ = [
+    "CandidateError",
+    "Dataset",
+    "DeviceError",
+    "NotReproducedError",
+    "Population",
+    "Run",
+    "Split",
+    "Stream",
+    "TuningError",
+    "accuracy",
+    "batch_order",
+    "begin",
+    "check",
+    "cross_entropy",
+    "current",
+    "digits",
+    "load_candidate",
+    "make_streams",
+    "models",
+    "photograph",
+    "photos",
+    "plots",
+    "predict",
+    "say",
+    "sweeps",
+    "train",
+    "tuned",
+]

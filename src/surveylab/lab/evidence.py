@@ -1,0 +1,93 @@
+"""From values to a verdict on the page: `check`, and `say` for prose that shows what the run computed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from IPython.display import display
+
+from surveylab.claims import (
+    Evidence,
+    agreement,
+    evidence_of,
+    judge,
+    published_path,
+    read_notebook,
+    render_html,
+    render_text,
+    run_of,
+    same_machine,
+)
+from surveylab.lab import tuning
+from surveylab.lab.data import Dataset
+from surveylab.lab.session import Run, current, machine, versions
+
+
+class NotReproducedError(AssertionError):
+    """A re-executed result contradicts the published one."""
+
+
+def check(claim: str, values: Any = None, *, data: Dataset | None = None) -> None:
+    """Judge a claim by its replicates' values and show the verdict with all that it rests on.
+
+    Args:
+        claim: The claim's id in ``book/claims.yml``.
+        values: For an experiment one value a replicate, (3, n) or (3n,); for an identity the errors; for a
+            measurement the log-ratios; for a source nothing.
+        data: What the values were measured on.
+
+    Raises:
+        KeyError: If there is no such claim.
+        NotReproducedError: In verification, if the result is not the published one within the rules.
+    """
+    run = current()
+    if claim not in run.claims:
+        near = get_close_matches(claim, run.claims, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise KeyError(f"claim {claim!r} is not in book/claims.yml{hint}")
+    entry = run.claims[claim]
+    if entry.kind == "experiment" and values is not None:
+        values = run.by_population(torch.as_tensor(values).flatten()).tolist()
+    elif isinstance(values, torch.Tensor):
+        values = values.detach().double().cpu().flatten().tolist()
+    source = data.source if data is not None else None
+    evidence = judge(entry, values, profile=run.profile, seed=run.seed, data=source)
+    if os.environ.get("SURVEYLAB_VERIFY") and run.profile != "smoke":
+        evidence = _reproduced(run, evidence)
+    run.evidence[claim] = evidence
+    if tuning.is_tuning():
+        return  # rates are being chosen; what they give is nobody's evidence
+    display(
+        {"text/plain": render_text(evidence), "text/html": render_html(entry, evidence)},
+        metadata={"surveylab": evidence.to_metadata()},
+        raw=True,
+    )
+
+
+def say(text: str) -> None:
+    """Show a paragraph of Markdown whose numbers the run has just computed."""
+    display({"text/plain": "computed text", "text/markdown": text}, raw=True)
+
+
+def _reproduced(run: Run, again: Evidence) -> Evidence:
+    """The published evidence, if what was just measured agrees with it: a borderline interval cannot flip a test."""
+    notebook = read_notebook(published_path(run.root, run.chapter, run.profile))
+    published = evidence_of(notebook)
+    if again.claim not in published:
+        raise NotReproducedError(
+            f"{again.claim}: the published chapter does not carry this claim; run it anew"
+        )
+    here: Mapping[str, Any] = {"machine": machine(run.device), "versions": versions()}
+    difference = agreement(
+        published[again.claim],
+        again,
+        same_machine=same_machine(run_of(notebook) or {}, here),
+        comparisons=len(published),
+    )
+    if difference is not None:
+        raise NotReproducedError(difference)
+    return published[again.claim]

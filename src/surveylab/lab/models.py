@@ -1,0 +1,55 @@
+"""The small networks that the chapters' experiments train.
+
+Each takes ``norm``, which makes a normalisation layer for a number of channels (`torch.nn.Identity` for none),
+so that arms of a comparison differ in that layer and in nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+Norm = Callable[[int], nn.Module]
+
+
+def no_norm(channels: int) -> nn.Module:
+    """No normalisation: the identity."""
+    return nn.Identity()
+
+
+def small_cnn(norm: Norm = no_norm, *, channels: int = 1, width: int = 8, classes: int = 10) -> nn.Sequential:
+    """Three 3x3 convolutions, each followed by ``norm`` and ReLU, then the mean over positions and a linear head.
+
+    Convolutions carry a bias: where a normalisation follows it is removed by it and harmless, where none
+    follows the arm needs it.
+    """
+    layers: list[nn.Module] = []
+    plan = [(channels, width), (width, width), (width, 2 * width)]
+    for place, (before, after) in enumerate(plan):
+        layers += [nn.Conv2d(before, after, 3, padding=1), norm(after), nn.ReLU()]
+        if place == 1:
+            layers.append(nn.MaxPool2d(2))
+    # (B, 2 width, H/2, W/2) -> (B, 2 width): a mean by hand, since adaptive pooling cannot be vectorised
+    return he_init(nn.Sequential(*layers, MeanOverPositions(), nn.Linear(2 * width, classes)))
+
+
+def he_init(model: nn.Module) -> nn.Module:
+    """Draw weights before a ReLU from N(0, 2 / fan-in), biases 0; leave the last linear layer's as torch sets them.
+
+    The initialisation that keeps signals level without normalisation [he2015delving]: the arm without
+    normalisation needs it to have a fair chance.
+    """
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    for layer in layers[:-1]:
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    return model
+
+
+class MeanOverPositions(nn.Module):
+    """Global average pooling: (B, C, H, W) → (B, C)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return input.flatten(2).mean(2)

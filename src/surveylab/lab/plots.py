@@ -1,0 +1,146 @@
+"""One look for every figure: spread over replicates always visible, colours that the colour-blind tell apart.
+
+Figures are opaque white in light and dark pages alike, since their colours carry meaning. An arm keeps its colour and
+its marker throughout a chapter, and is named beside its line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe and Ito's palette without its yellow, which is too light for lines on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#555555")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+INK = "#222222"
+
+
+def style() -> None:
+    """Set the book's style; called when the lab is imported."""
+    sns.set_theme(
+        context="notebook",
+        style="ticks",
+        palette=COLOURS,
+        rc={
+            "figure.figsize": (7.0, 3.6),
+            "figure.dpi": 110,
+            "figure.facecolor": "white",
+            "savefig.facecolor": "white",
+            "savefig.bbox": "tight",
+            "axes.facecolor": "white",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.edgecolor": INK,
+            "axes.labelcolor": INK,
+            "axes.titlelocation": "left",
+            "axes.titlesize": 11,
+            "axes.titleweight": "bold",
+            "axes.labelsize": 10,
+            "xtick.labelsize": 9,
+            "ytick.labelsize": 9,
+            "legend.frameon": False,
+            "legend.fontsize": 9,
+            "lines.linewidth": 1.8,
+            "lines.markersize": 5,
+            "font.family": "sans-serif",
+            "font.sans-serif": ["DejaVu Sans"],
+        },
+    )
+
+
+def panels(columns: int = 1, *, width: float = 7.0, height: float = 3.4, **kwargs: Any) -> tuple[Figure, Any]:
+    """A figure with ``columns`` panels side by side, laid out so that nothing overlaps."""
+    return plt.subplots(1, columns, figsize=(width, height), layout="constrained", **kwargs)
+
+
+def curves(
+    axes: Axes,
+    x: npt.ArrayLike,
+    arms: Mapping[str, npt.ArrayLike],
+    *,
+    colours: Mapping[str, str] | None = None,
+    label_ends: bool = False,
+) -> None:
+    """Draw each arm's median over replicates with the middle 80 % shaded.
+
+    Args:
+        axes: Where.
+        x: The common abscissa, (T,).
+        arms: Values by name, each (R, T): one row a replicate.
+        colours: An arm's colour; by default in order.
+        label_ends: Name each line at its right end instead of in a legend.
+    """
+    x = np.asarray(x)
+    for place, (name, values) in enumerate(arms.items()):
+        rows = np.asarray(values, dtype=float)
+        colour = (colours or {}).get(name, COLOURS[place % len(COLOURS)])
+        low, middle, high = np.nanquantile(rows, [0.1, 0.5, 0.9], axis=0)
+        axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+        marker = MARKERS[place % len(MARKERS)] if len(x) <= 16 else None
+        axes.plot(x, middle, color=colour, marker=marker, label=name)
+        if label_ends:
+            axes.annotate(
+                name,
+                (x[-1], middle[-1]),
+                xytext=(6, 0),
+                textcoords="offset points",
+                color=colour,
+                va="center",
+            )
+    if not label_ends:
+        axes.legend()
+
+
+def dots(
+    axes: Axes,
+    arms: Mapping[str, npt.ArrayLike],
+    *,
+    colours: Mapping[str, str] | None = None,
+    margin: float | None = None,
+    zero: bool = False,
+) -> None:
+    """One row an arm: every replicate a dot, the mean a bar; optionally the claim's margin as a band.
+
+    Args:
+        axes: Where; values run along x.
+        arms: Values by name, one a replicate.
+        colours: An arm's colour; by default in order.
+        margin: Shade ±margin, within which an effect would not matter.
+        zero: Draw a line at zero.
+    """
+    names = list(arms)
+    for place, name in enumerate(names):
+        values = np.asarray(arms[name], dtype=float).ravel()
+        colour = (colours or {}).get(name, COLOURS[place % len(COLOURS)])
+        jitter = np.linspace(
+            -0.16, 0.16, len(values)
+        )  # by replicate, so that the picture is the same each time
+        axes.scatter(values, place + jitter, s=16, color=colour, alpha=0.6, linewidths=0, zorder=3)
+        axes.plot([values.mean()] * 2, [place - 0.32, place + 0.32], color=INK, linewidth=2.4, zorder=4)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    if margin is not None:
+        axes.axvspan(-margin, margin, color="#888888", alpha=0.15, linewidth=0)
+    if zero or margin is not None:
+        axes.axvline(0, color=INK, linewidth=0.8)
+
+
+def image_row(figure: Figure, images: Sequence[npt.ArrayLike], titles: Sequence[str]) -> None:
+    """Pictures side by side, each under its title; (H, W) is shown in grey, (3, H, W) in colour."""
+    for place, (image, title) in enumerate(zip(images, titles, strict=True)):
+        axes = figure.add_subplot(1, len(images), place + 1)
+        array = np.asarray(image)
+        axes.imshow(array if array.ndim == 2 else array.transpose(1, 2, 0), cmap="gray")
+        axes.set_title(title)
+        axes.axis("off")
+
+
+style()

@@ -1,0 +1,173 @@
+"""The start of a chapter: its profile, seed and device, and a record of the machine it runs on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from IPython.display import display
+
+from surveylab.claims import Claim, Evidence, find_root, load_claims
+from surveylab.lab.streams import Stream, make_streams
+
+T = TypeVar("T")
+# Replicates in each of the three populations.
+REPLICATES = {"smoke": 2, "standard": 8, "full": 22}
+# Two threads wherever there are two cores: sums split over threads round differently, and everyone has two.
+THREADS = 2
+PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "scikit-image", "surveylab")
+
+
+class DeviceError(RuntimeError):
+    """The device asked for is unknown or not there."""
+
+
+@dataclass
+class Run:
+    """One run of a chapter.
+
+    Attributes:
+        chapter: Its name, ``section/chapter``.
+        profile: ``"smoke"``, ``"standard"`` or ``"full"``.
+        seed: From which every replicate's stream derives.
+        device: Where tensors live.
+        root: The project's folder.
+        claims: The book's claims, by id.
+        evidence: What has been checked so far, by claim.
+    """
+
+    chapter: str
+    profile: str
+    seed: int
+    device: torch.device
+    root: Path
+    claims: dict[str, Claim]
+    evidence: dict[str, Evidence] = field(default_factory=dict)
+
+    @property
+    def replicates(self) -> int:
+        """Replicates in each of the three populations."""
+        return REPLICATES[self.profile]
+
+    def streams(self) -> list[Stream]:
+        """One stream a replicate, population by population."""
+        return make_streams(self.seed, self.replicates)
+
+    def pick(self, *, smoke: T, standard: T, full: T | None = None) -> T:
+        """The value for this run's profile; ``full`` is ``standard`` unless given."""
+        if self.profile == "smoke":
+            return smoke
+        return full if self.profile == "full" and full is not None else standard
+
+    def by_population(self, values: torch.Tensor) -> torch.Tensor:
+        """One value a replicate, (3n,), as populations: (3, n), in double precision on the CPU."""
+        return values.detach().double().cpu().view(3, self.replicates)
+
+
+_current: Run | None = None
+
+
+def begin(chapter: str, *, profile: str = "standard", seed: int = 0, device: str = "auto") -> Run:
+    """Start a chapter's run and show what it is.
+
+    Args:
+        chapter: Its name, ``section/chapter``.
+        profile: ``"smoke"`` (seconds; decides nothing), ``"standard"`` (what the book publishes) or ``"full"``
+            (wider and longer, for a GPU).
+        seed: From which every replicate's stream derives, at least 0.
+        device: ``"auto"`` (a GPU if there is one), ``"cpu"`` or ``"cuda"``.
+
+    Raises:
+        ValueError: If the profile or the seed is unknown or out of range.
+        DeviceError: If the device is unknown or not there.
+    """
+    global _current
+    if profile not in REPLICATES:
+        raise ValueError(f"profile must be one of {', '.join(REPLICATES)}; got {profile!r}")
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed must be a whole number of at least 0; got {seed!r}")
+    chosen = _device(device)
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(THREADS, len(_usable_cores())))
+    root = find_root()
+    claims = load_claims(root / "book" / "claims.yml")
+    if not any(claim.chapter == chapter for claim in claims.values()):
+        known = ", ".join(sorted({claim.chapter for claim in claims.values()})) or "none"
+        raise ValueError(
+            f"chapter {chapter!r} has no claim in book/claims.yml; chapters with claims: {known}"
+        )
+    _current = Run(chapter, profile, seed, chosen, root, claims)
+    record = {
+        "chapter": chapter,
+        "profile": profile,
+        "seed": seed,
+        "device": chosen.type,
+        "machine": machine(chosen),
+        "versions": versions(),
+    }
+    text = f"{profile}: 3 × {_current.replicates} replicates"
+    display({"text/plain": text}, metadata={"surveylab": {"run": record}}, raw=True)
+    return _current
+
+
+def current() -> Run:
+    """The run that `begin` started.
+
+    Raises:
+        RuntimeError: If none has been started.
+    """
+    if _current is None:
+        raise RuntimeError("no run has begun; call lab.begin('section/chapter', profile=profile) first")
+    return _current
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """The kind of machine, as far as results depend on it."""
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "processor": _processor(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "accelerator": gpu,
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions of what results depend on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def _device(name: str) -> torch.device:
+    if name not in ("auto", "cpu", "cuda"):
+        raise DeviceError(f"device must be 'auto', 'cpu' or 'cuda'; got {name!r}")
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise DeviceError("device 'cuda' was asked for, but torch finds no CUDA device; use 'cpu' or 'auto'")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
+
+
+def _usable_cores() -> set[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
+
+
+def _processor() -> str:
+    """The processor's model, with family and stepping where the system tells them: clouds give bare names."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    pairs = (line.partition(":") for line in lines)
+    facts = {key.strip(): value.strip() for key, _, value in pairs}
+    name = facts.get("model name", platform.machine())
+    numbers = [
+        f"{key} {facts[key]}" for key in ("cpu family", "model", "stepping", "cache size") if key in facts
+    ]
+    return ", ".join([name, *numbers])

@@ -1,0 +1,88 @@
+"""Learning rates, chosen once on validation data with other seeds and kept with the whole sweep.
+
+A chapter asks for the rate of an arm with `tuned`. In an ordinary run the answer comes from
+``book/tuning/<chapter>.json``; ``surveylab tune`` runs the chapter with other seeds and lets each arm's sweep write
+that file. A comparison in which both arms use one rate mostly compares how well that rate suits them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from surveylab.lab.session import current
+
+
+class TuningError(ValueError):
+    """A rate is not known, or the sweep cannot tell which is best."""
+
+
+def is_tuning() -> bool:
+    """Whether this run is there to find rates."""
+    return bool(os.environ.get("SURVEYLAB_TUNE"))
+
+
+def tuned(arm: str, rates: Sequence[float], sweep: Callable[[list[float]], Tensor]) -> float:
+    """The learning rate of an arm.
+
+    Args:
+        arm: Its name, as in the tuning file.
+        rates: The grid to search, ascending.
+        sweep: Given the grid, trains at each of its rates and returns scores on validation data, higher is better,
+            of shape (rates, replicates). Runs only under ``surveylab tune``.
+
+    Returns:
+        The rate with the best mean score.
+
+    Raises:
+        TuningError: If the arm has not been tuned on this grid, or its best rate lies at the edge of the grid, where a
+            better one may lie beyond.
+    """
+    rates = [float(rate) for rate in rates]
+    if sorted(set(rates)) != rates or len(rates) < 3:
+        raise TuningError(f"{arm}: rates must be at least three, ascending and distinct; got {rates}")
+    if is_tuning():
+        entry = _sweep(arm, rates, sweep)
+        path = Path(os.environ["SURVEYLAB_TUNE"])
+        found = json.loads(path.read_text()) if path.is_file() and path.stat().st_size else {}
+        path.write_text(json.dumps(found | {arm: entry}, indent=1) + "\n")
+        return float(entry["rate"])
+    run = current()
+    found = sweeps()
+    if arm not in found or found[arm]["grid"] != rates:
+        why = "has not been tuned" if arm not in found else "was tuned on another grid"
+        raise TuningError(f"{arm} {why}; run: surveylab tune {run.chapter}")
+    return float(found[arm]["rate"])
+
+
+def sweeps() -> dict[str, Any]:
+    """Every arm's sweep of the current chapter: rate, grid, scores (rates, replicates)."""
+    run = current()
+    path = Path(os.environ["SURVEYLAB_TUNE"]) if is_tuning() else _path(run.root, run.chapter)
+    return json.loads(path.read_text()) if path.is_file() and path.stat().st_size else {}
+
+
+def _path(root: Path, chapter: str) -> Path:
+    return root / "book" / "tuning" / f"{chapter}.json"
+
+
+def _sweep(arm: str, rates: list[float], sweep: Callable[[list[float]], Tensor]) -> dict[str, Any]:
+    scores = torch.as_tensor(sweep(rates)).double().cpu()
+    if scores.ndim != 2 or len(scores) != len(rates):
+        raise TuningError(f"{arm}: sweep must return (rates, replicates) scores; got {tuple(scores.shape)}")
+    if not scores.isfinite().all():
+        raise TuningError(f"{arm}: a score is not finite; score a run that diverged as the worst there is")
+    best = int(scores.mean(1).argmax())
+    if best in (0, len(rates) - 1) and current().profile != "smoke":
+        means = ", ".join(f"{rate:g}: {mean:.4g}" for rate, mean in zip(rates, scores.mean(1), strict=True))
+        raise TuningError(
+            f"{arm}: the best rate {rates[best]:g} lies at the edge of its grid ({means}); widen it"
+        )
+    rounded = [[round(float(score), 6) for score in row] for row in scores]
+    return {"rate": rates[best], "grid": rates, "scores": rounded}
