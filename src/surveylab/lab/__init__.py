@@ -1,6 +1,7 @@
 """How an experiment is run and judged: replicas trained at once, real data, evidence, figures.
 
-A chapter begins with `begin`, trains `Population` s on `digits` or `photos`, and ends each question with `check`.
+A chapter begins with `begin`, trains each `Population` on `digits` or `photos`, and ends each question
+with `check`.
 """
 
 from surveylab.lab import models, plots

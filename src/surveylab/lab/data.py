@@ -95,7 +95,8 @@ class Dataset:
         wanted, there = train + validation + test, len(self.y)
         if wanted > there:
             raise ValueError(
-                f"{self.name} has {there} examples; train + validation + test asks for {wanted}: ask for fewer"
+                f"{self.name} has {there} examples; train + validation + test asks for {wanted}: "
+                "ask for fewer"
             )
         return rng.permutation(there)[:wanted]
 
@@ -107,7 +108,8 @@ class Dataset:
         if train + validation > len(first) or test > len(second):
             raise ValueError(
                 f"{self.name} has {len(first)} examples for training and validation and {len(second)} for "
-                f"testing; train + validation asks for {train + validation} and test for {test}: ask for fewer"
+                f"testing; train + validation asks for {train + validation} and test for {test}: "
+                "ask for fewer"
             )
         return np.concatenate([first[: train + validation], second[:test]])
 

@@ -74,7 +74,7 @@ def say(text: str) -> None:
 
 
 def _reproduced(run: Run, again: Evidence) -> Evidence:
-    """The published evidence, if what was just measured agrees with it: a borderline interval cannot flip a test."""
+    """The published evidence, if what was just measured agrees: a borderline interval cannot flip a test."""
     notebook = read_notebook(published_path(run.root, run.chapter, run.profile))
     published = evidence_of(notebook)
     if again.claim not in published:

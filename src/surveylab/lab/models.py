@@ -1,16 +1,18 @@
 """The small networks that the chapters' experiments train.
 
-Each takes ``norm``, which makes a normalisation layer for a number of channels (`torch.nn.Identity` for none),
-so that arms of a comparison differ in that layer and in nothing else.
+Each takes ``norm``, which makes a normalisation layer for a number of channels (`torch.nn.Identity` for
+none), so that arms of a comparison differ in that layer and in nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from torch import Tensor, nn
 
 Norm = Callable[[int], nn.Module]
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def no_norm(channels: int) -> nn.Module:
@@ -19,7 +21,7 @@ def no_norm(channels: int) -> nn.Module:
 
 
 def small_cnn(norm: Norm = no_norm, *, channels: int = 1, width: int = 8, classes: int = 10) -> nn.Sequential:
-    """Three 3x3 convolutions, each followed by ``norm`` and ReLU, then the mean over positions and a linear head.
+    """Three 3x3 convolutions, each followed by ``norm`` and ReLU, then mean over positions and a linear head.
 
     Convolutions carry a bias: where a normalisation follows it is removed by it and harmless, where none
     follows the arm needs it.
@@ -34,8 +36,8 @@ def small_cnn(norm: Norm = no_norm, *, channels: int = 1, width: int = 8, classe
     return he_init(nn.Sequential(*layers, MeanOverPositions(), nn.Linear(2 * width, classes)))
 
 
-def he_init(model: nn.Module) -> nn.Module:
-    """Draw weights before a ReLU from N(0, 2 / fan-in), biases 0; leave the last linear layer's as torch sets them.
+def he_init(model: Model) -> Model:
+    """Draw weights before a ReLU from N(0, 2 / fan-in), biases 0; leave the last layer's as torch sets them.
 
     The initialisation that keeps signals level without normalisation [he2015delving]: the arm without
     normalisation needs it to have a fair chance.

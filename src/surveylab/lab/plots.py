@@ -1,7 +1,7 @@
 """One look for every figure: spread over replicates always visible, colours that the colour-blind tell apart.
 
-Figures are opaque white in light and dark pages alike, since their colours carry meaning. An arm keeps its colour and
-its marker throughout a chapter, and is named beside its line.
+Figures are opaque white in light and dark pages alike, since their colours carry meaning. An arm keeps its
+colour and its marker throughout a chapter, and is named beside its line.
 """
 
 from __future__ import annotations
@@ -119,9 +119,8 @@ def dots(
     for place, name in enumerate(names):
         values = np.asarray(arms[name], dtype=float).ravel()
         colour = (colours or {}).get(name, COLOURS[place % len(COLOURS)])
-        jitter = np.linspace(
-            -0.16, 0.16, len(values)
-        )  # by replicate, so that the picture is the same each time
+        # By replicate and not at random, so that the picture is the same each time.
+        jitter = np.linspace(-0.16, 0.16, len(values))
         axes.scatter(values, place + jitter, s=16, color=colour, alpha=0.6, linewidths=0, zorder=3)
         axes.plot([values.mean()] * 2, [place - 0.32, place + 0.32], color=INK, linewidth=2.4, zorder=4)
     axes.set_yticks(range(len(names)), names)

@@ -40,8 +40,8 @@ class Population:
         streams: One stream a replica.
         device: Where the stacked state lives.
         strategy: ``"vmap"`` runs all replicas in one vectorised call, ``"loop"`` one after another;
-            ``"auto"`` tries the first and, where the model cannot be vectorised, warns and takes the second. A single
-            replica is always called directly, without the overhead of ``vmap``.
+            ``"auto"`` tries the first and, where the model cannot be vectorised, warns and takes the second.
+            A single replica is always called directly, without the overhead of ``vmap``.
 
     Attributes:
         state: The stacked parameters by name, each of shape (R, …), leaves that require gradients.

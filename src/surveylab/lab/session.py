@@ -77,8 +77,8 @@ def begin(chapter: str, *, profile: str = "standard", seed: int = 0, device: str
 
     Args:
         chapter: Its name, ``section/chapter``.
-        profile: ``"smoke"`` (seconds; decides nothing), ``"standard"`` (what the book publishes) or ``"full"``
-            (wider and longer, for a GPU).
+        profile: ``"smoke"`` (seconds; decides nothing), ``"standard"`` (what the book publishes) or
+            ``"full"`` (wider and longer, for a GPU).
         seed: From which every replicate's stream derives, at least 0.
         device: ``"auto"`` (a GPU if there is one), ``"cpu"`` or ``"cuda"``.
 

@@ -1,8 +1,8 @@
 """Where a replicate's randomness comes from.
 
-Replicate ``r`` of population ``p`` draws everything from ``SeedSequence(seed, spawn_key=(p, r, purpose))``. A stream
-therefore depends on neither how many replicates run beside it nor in which order they are made, and two
-purposes (the split of the data, the initialisation, …) never share a number.
+Replicate ``r`` of population ``p`` draws everything from ``SeedSequence(seed, spawn_key=(p, r, purpose))``. A
+stream therefore depends on neither how many replicates run beside it nor in which order they are made, and
+two purposes (the split of the data, the initialisation, …) never share a number.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Stream:
 
 
 def make_streams(seed: int, replicates: int, populations: int = 3) -> list[Stream]:
-    """The streams of ``populations`` disjoint populations of ``replicates`` each, population by population."""
+    """The streams of ``populations`` disjoint populations of ``replicates`` each, one after another."""
     if seed < 0:
         raise ValueError(f"seed must be at least 0; got {seed}")
     if replicates < 1 or populations < 1:

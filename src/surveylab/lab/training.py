@@ -24,7 +24,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def batch_order(streams: Sequence[Stream], examples: int, draws: int) -> Tensor:
-    """Which of its ``examples`` each replica sees, one after another: (R, draws), epoch by epoch, each shuffled.
+    """Which of its ``examples`` each replica sees, in order: (R, draws), epoch by epoch, each shuffled.
 
     The order depends on the stream alone, so arms with different batch sizes see the same examples in the
     same order and differ only in where one batch ends and the next begins.
@@ -69,8 +69,8 @@ def train(
         momentum: μ.
         decay: Whether the rate falls linearly to zero.
         loss: Maps the population's output and the labels (R, B) to losses (R,).
-        every, watch: Call ``watch(step)`` before the first update, every ``every`` updates and after the last; what it
-            returns is collected. It may switch modes: training mode is restored.
+        every, watch: Call ``watch(step)`` before the first update, every ``every`` updates and after the
+            last; what it returns is collected. It may switch modes: training mode is restored.
         label: What the progress bar says.
 
     Returns:

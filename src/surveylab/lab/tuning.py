@@ -1,8 +1,8 @@
 """Learning rates, chosen once on validation data with other seeds and kept with the whole sweep.
 
 A chapter asks for the rate of an arm with `tuned`. In an ordinary run the answer comes from
-``book/tuning/<chapter>.json``; ``surveylab tune`` runs the chapter with other seeds and lets each arm's sweep write
-that file. A comparison in which both arms use one rate mostly compares how well that rate suits them.
+``book/tuning/<chapter>.json``; ``surveylab tune`` runs the chapter with other seeds and lets each arm's sweep
+write that file. A comparison in which both arms use one rate mostly compares how well that rate suits them.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ def tuned(arm: str, rates: Sequence[float], sweep: Callable[[list[float]], Tenso
     Args:
         arm: Its name, as in the tuning file.
         rates: The grid to search, ascending.
-        sweep: Given the grid, trains at each of its rates and returns scores on validation data, higher is better,
-            of shape (rates, replicates). Runs only under ``surveylab tune``.
+        sweep: Given the grid, trains at each of its rates and returns scores on validation data, higher is
+            better, of shape (rates, replicates). Runs only under ``surveylab tune``.
 
     Returns:
         The rate with the best mean score.
 
     Raises:
-        TuningError: If the arm has not been tuned on this grid, or its best rate lies at the edge of the grid, where a
-            better one may lie beyond.
+        TuningError: If the arm has not been tuned on this grid, or its best rate lies at the edge of the
+            grid, where a better one may lie beyond.
     """
     rates = [float(rate) for rate in rates]
     if sorted(set(rates)) != rates or len(rates) < 3:
