@@ -8,10 +8,11 @@ from surveylab.lab import models, plots
 from surveylab.lab.candidate import CandidateError, load_candidate
 from surveylab.lab.data import Dataset, Split, digits, photograph, photos
 from surveylab.lab.evidence import NotReproducedError, check, say
+from surveylab.lab.landscape import gradients, moved, norms
 from surveylab.lab.population import Population
 from surveylab.lab.session import DeviceError, Run, begin, current
 from surveylab.lab.streams import Stream, make_streams
-from surveylab.lab.training import accuracy, batch_order, cross_entropy, predict, train
+from surveylab.lab.training import accuracy, batch_order, cross_entropy, predict, sweep, train
 from surveylab.lab.tuning import TuningError, sweeps, tuned
 
 __all__ = [
@@ -31,14 +32,18 @@ __all__ = [
     "cross_entropy",
     "current",
     "digits",
+    "gradients",
     "load_candidate",
     "make_streams",
     "models",
+    "moved",
+    "norms",
     "photograph",
     "photos",
     "plots",
     "predict",
     "say",
+    "sweep",
     "sweeps",
     "train",
     "tuned",

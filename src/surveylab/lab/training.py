@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from surveylab.lab.data import Split
+from surveylab.lab.data import Dataset, Split
 from surveylab.lab.population import Population
 from surveylab.lab.streams import Stream
 
@@ -48,6 +48,7 @@ def train(
     rates: Tensor | float,
     momentum: float = 0.9,
     decay: bool = True,
+    warmup: int = 0,
     loss: Callable[[Any, Tensor], Tensor] = cross_entropy,
     every: int = 0,
     watch: Callable[[int], Any] | None = None,
@@ -55,7 +56,7 @@ def train(
 ) -> list[Any]:
     """Train every replica by stochastic gradient descent with momentum, each at a rate of its own.
 
-    v ← μ v + η_r λ(t) ∇L_r,   θ_r ← θ_r − v,   λ(t) = 1 − t / steps (or 1 without decay)
+    v ← μ v + η_r λ(t) ∇L_r,   θ_r ← θ_r − v,   λ(t) = min(1, (t + 1) / warmup) (1 − t / steps)
 
     The rate multiplies the replica's loss rather than the step: for this form of momentum it is the same,
     and one optimiser then serves replicas of different rates.
@@ -67,7 +68,8 @@ def train(
         batch: Examples a step.
         rates: The learning rate, one for all or one a replica.
         momentum: μ.
-        decay: Whether the rate falls linearly to zero.
+        decay: Whether the rate falls linearly to zero; without, that factor is 1.
+        warmup: Steps over which the rate rises linearly from zero; 0 for none.
         loss: Maps the population's output and the labels (R, B) to losses (R,).
         every, watch: Call ``watch(step)`` before the first update, every ``every`` updates and after the
             last; what it returns is collected. It may switch modes: training mode is restored.
@@ -87,7 +89,7 @@ def train(
             watched.append(watch(step))
             population.train()
         x, y = split.get(seen[:, step * batch : (step + 1) * batch])
-        fade = 1 - step / steps if decay else 1.0
+        fade = (1 - step / steps if decay else 1.0) * min(1.0, (step + 1) / max(warmup, 1))
         losses = loss(population(x), y)
         optimiser.zero_grad()
         (losses * rates * fade).sum().backward()
@@ -113,3 +115,32 @@ def accuracy(population: Population, split: Split, index: Tensor) -> Tensor:
     logits = predict(population, split, index)
     right = (logits.argmax(-1) == split.data.y[index]) & logits.isfinite().all(-1)
     return right.float().mean(1)
+
+
+def sweep(
+    build: Callable[[], nn.Module],
+    data: Dataset,
+    streams: Sequence[Stream],
+    rates: Sequence[float],
+    *,
+    train_examples: int,
+    validation: int,
+    **training: Any,
+) -> Tensor:
+    """Validation accuracy after training at each rate: (rates, replicates), every pair a replica of its own.
+
+    A replicate's initialisation, data and batches are the same at every rate.
+
+    Args:
+        build: Makes one model.
+        data: What to draw each replicate's examples from.
+        streams: One a replicate.
+        rates: The learning rates.
+        train_examples, validation: How many examples of each.
+        **training: Passed on to `train`.
+    """
+    repeated = [stream for _ in rates for stream in streams]
+    split = data.split(repeated, train=train_examples, validation=validation, test=0)
+    population = Population(build, repeated, device=data.x.device)
+    train(population, split, rates=torch.tensor(rates).repeat_interleave(len(streams)), **training)
+    return accuracy(population, split, split.validation).view(len(rates), len(streams))
