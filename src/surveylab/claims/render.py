@@ -114,12 +114,12 @@ def _result(claim: Claim, evidence: Evidence) -> list[str]:
     if evidence.kind == "identity":
         assert evidence.margin is not None
         relation = "≤" if evidence.estimate <= evidence.margin else ">"
-        comparison = f"{relation} tolerance {plain(evidence.margin)}"
+        tolerance = _with_unit(plain(evidence.margin), evidence.unit)
         number_html = (
-            f'largest error <strong class="sl-estimate">{number(evidence.estimate)}</strong> {comparison}'
+            f'largest error <strong class="sl-estimate">{number(evidence.estimate)}</strong> '
+            f"{escape(relation)} tolerance{_NOBREAK}{escape(tolerance)}"
+            f", {(evidence.replicates or [0])[0]} random inputs"
         )
-        if evidence.unit:
-            number_html += f" {escape(evidence.unit)}"
     else:
         estimate = _with_unit(number(evidence.estimate, sign=True), evidence.unit)
         number_html = f'<strong class="sl-estimate">{escape(estimate)}</strong>'
@@ -154,8 +154,8 @@ def _reason(evidence: Evidence) -> str:
     band = f"±{_with_unit(plain(margin), unit)}"
     if evidence.kind == "identity":
         return {
-            "supported": "It holds to within rounding on every input tried.",
-            "contradicted": "It fails: at least one input breaks the tolerance.",
+            "supported": "Every input tried stays within the tolerance.",
+            "contradicted": "At least one input breaks the tolerance.",
         }[verdict]
     also = ", and so does the mean of every population" if evidence.kind == "experiment" else ""
     if evidence.direction == "equivalent" and verdict in ("supported", "contradicted"):
@@ -215,7 +215,7 @@ def _replicates(evidence: Evidence) -> str:
     assert evidence.replicates is not None
     count = evidence.replicates[-1]
     if evidence.kind == "identity":
-        what = f"{count} random inputs"
+        what = f"{count} inputs"
     elif evidence.kind == "measurement":
         what = f"{count} interleaved pairs"
     else:
@@ -288,8 +288,8 @@ def _figure(evidence: Evidence) -> list[str]:
     caption = "; ".join(parts)
     lines += [
         "</svg>",
-        f'<figcaption><span class="sl-unit">{escape(evidence.unit or "")}</span> '
-        f'<span class="sl-key">{caption}</span></figcaption>',
+        f'<figcaption><div class="sl-unit">{escape(evidence.unit or "")}</div>'
+        f'<div class="sl-key">{caption}</div></figcaption>',
         "</figure>",
     ]
     return lines
