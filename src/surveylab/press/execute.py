@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from surveylab.press.project import INJECTED, Notebook, PressError, Project
 
@@ -144,11 +144,13 @@ def perform(task: Task, on_cell: OnCell | None = None) -> Executed:
     progress = _Place(on_cell)
     start = time.monotonic()
     try:
-        with tempfile.TemporaryDirectory(prefix="surveylab-") as folder:
-            executed = _execute(task, source, folder, progress)
+        with tempfile.TemporaryDirectory(prefix="surveylab-") as folder, tempfile.TemporaryFile() as stderr:
+            executed = _execute(task, source, folder, stderr, progress)
     except PapermillExecutionError as error:
-        reason, exit_code = _explain(error.ename, error.evalue)
-        raise _failed(task, source, progress, reason, exit_code) from error
+        if error.ename == "DeviceError":
+            # The lab's own message says all; where in the chapter it was asked does not matter.
+            raise ChapterFailed(task.chapter, error.evalue.strip(), exit_code=2) from error
+        raise _failed(task, source, progress, _explain(error.ename, error.evalue)) from error
     except DeadKernelError as error:
         reason = "the kernel died (killed from outside, out of memory, or a crash in compiled code)"
         raise _failed(task, source, progress, reason) from error
@@ -184,7 +186,7 @@ class _Place:
             self.on_cell(index, len(notebook.cells))
 
 
-def _execute(task: Task, source: Any, folder: str, place: _Place) -> Any:
+def _execute(task: Task, source: Any, folder: str, stderr: IO[bytes], place: _Place) -> Any:
     import papermill
 
     environment = kernel_environment(Path(task.root)) | task.environment
@@ -203,8 +205,9 @@ def _execute(task: Task, source: Any, folder: str, place: _Place) -> Any:
         start_timeout=START_TIMEOUT,
         execution_timeout=task.timeout,
         # The kernel's folder and environment are its own: this process changes neither of its, so that
-        # several executions can go on side by side.
-        kernel={"cwd": folder, "env": environment},
+        # several executions can go on side by side. What cells write to stderr is in the notebook; what is
+        # left is the kernel's own chatter about its connection.
+        kernel={"cwd": folder, "env": environment, "stderr": stderr},
         place=place,
     )
 
@@ -330,7 +333,7 @@ def _take_outputs(cell: Any, given: Any) -> None:
     cell.outputs = given.outputs
 
 
-def _failed(task: Task, source: Any, place: _Place, reason: str, exit_code: int = 1) -> ChapterFailed:
+def _failed(task: Task, source: Any, place: _Place, reason: str) -> ChapterFailed:
     """Name the cell by its number in the source, and show its first lines."""
     import nbformat
 
@@ -345,7 +348,7 @@ def _failed(task: Task, source: Any, place: _Place, reason: str, exit_code: int 
     excerpt = lines[:3] + (["..."] if len(lines) > 3 else [])
     message = f"{where}: {reason}\n" + "\n".join(f"    | {line}" for line in excerpt)
     partial = nbformat.writes(place.notebook) + "\n" if place.notebook is not None else None
-    return ChapterFailed(task.chapter, message, partial, exit_code)
+    return ChapterFailed(task.chapter, message, partial)
 
 
 def _parameters_index(source: Any) -> int:
@@ -353,22 +356,19 @@ def _parameters_index(source: Any) -> int:
     return next(tagged)
 
 
-def _explain(name: str, value: str) -> tuple[str, int]:
-    """One sentence for an exception raised in a cell, and the exit code that it deserves."""
+def _explain(name: str, value: str) -> str:
+    """What a person needs to know of an exception raised in a cell."""
     value = value.strip()
-    if name == "ModuleNotFoundError":
-        match = re.search(r"No module named '([^'.]+)([^']*)'", value)
-        if match and match[1] != "surveylab":
-            return (
-                f"the package '{match[1]}' is not installed: pip install {match[1]} "
-                "(with -c constraints.txt if it is listed there)",
-                1,
-            )
-    if name == "DeviceError":
-        return value, 2
+    missing = re.search(r"No module named '([^'.]+)", value)
+    if name == "ModuleNotFoundError" and missing and missing[1] != "surveylab":
+        package = missing[1]
+        return (
+            f"the package '{package}' is not installed: pip install {package} "
+            "(with -c constraints.txt where that file lists it)"
+        )
     lines = value.split("\n")
     short = "\n".join(lines[:8] + (["..."] if len(lines) > 8 else []))
-    return (f"{name}: {short}" if short else name), 1
+    return f"{name}: {short}" if short else name
 
 
 def _refuse_noise(task: Task, notebook: Notebook) -> None:

@@ -21,7 +21,7 @@ from surveylab.press.project import (
     write_atomically,
 )
 from surveylab.press.status import FRESH, REWORD, State, contradictions, state_of, verdict_counts
-from surveylab.press.terminal import Progress, seconds
+from surveylab.press.terminal import Progress, counted, seconds
 
 Say = Callable[[str], None]
 
@@ -101,7 +101,7 @@ def run(project: Project, chapters: list[str], options: Run, say: Say) -> int:
             failed += 1
             say(_complaint(project, state.chapter, error, path))
     if failed:
-        say(f"{failed} of {len(chapters)} chapters failed")
+        say(f"{failed} of {counted(len(chapters), 'chapter')} failed")
     return 1 if failed else 0
 
 
@@ -136,20 +136,20 @@ def _carry_out(
 
 def _publish(project: Project, state: State, path: Path, executed: Executed, options: Run) -> str:
     notebook = json.loads(executed.notebook)
-    run_record = _run_record(executed)
+    begun = run_record(executed)
     if options.candidate is None and options.profile != "smoke":
         _refuse_contradictions(project, state.chapter, executed)
     assert state.now is not None
     stored = {
         "fingerprint": state.now.digest,
         "parts": state.now.parts,
-        "profile": run_record["profile"],
-        "seed": run_record["seed"],
-        "device": run_record["device"],
+        "profile": begun["profile"],
+        "seed": begun["seed"],
+        "device": begun["device"],
         "executed": datetime.now(UTC).isoformat(timespec="seconds"),
         "duration": round(executed.seconds, 1),
-        "machine": run_record["machine"],
-        "versions": run_record["versions"],
+        "machine": begun["machine"],
+        "versions": begun["versions"],
         "data": data_of(notebook),
     }
     write_atomically(path, stamped(executed.notebook, stored))
@@ -159,7 +159,12 @@ def _publish(project: Project, state: State, path: Path, executed: Executed, opt
     )
 
 
-def _run_record(executed: Executed) -> dict[str, Any]:
+def run_record(executed: Executed) -> dict[str, Any]:
+    """What a chapter's kernel said about its run.
+
+    Raises:
+        ChapterFailed: it said nothing.
+    """
     found = record.run_of(json.loads(executed.notebook))
     if found is None:
         raise ChapterFailed(

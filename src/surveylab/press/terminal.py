@@ -31,6 +31,11 @@ def seconds(value: float | None) -> str:
     return f"{int(value) // 60} min {int(value) % 60:02d} s"
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 chapter`, `2 chapters`."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
 class Progress:
     """One line that says how far a chapter is: cells done, time gone, time left.
 

@@ -15,9 +15,9 @@ from typing import Any
 from surveylab.claims import Evidence, agreement, record
 from surveylab.press.execute import CELL_TIMEOUT, Executed, make_task, perform
 from surveylab.press.project import Notebook, PressError, Project, WrongUse
-from surveylab.press.publish import data_of
+from surveylab.press.publish import data_of, run_record
 from surveylab.press.status import FRESH, REWORD, code_differences, contradictions, state_of
-from surveylab.press.terminal import Progress, seconds, table
+from surveylab.press.terminal import Progress, counted, seconds, table
 
 Say = Callable[[str], None]
 
@@ -91,7 +91,8 @@ def verify(
         if full.exists():
             name = f"{chapter} (full)"
             problems += [{"chapter": name, "problem": p} for p in recompute_edition(project, chapter)]
-    say(f"Recomputed {recomputed} claims of {len(published)} chapters from their values.")
+    where = counted(len(published), "chapter")
+    say(f"Recomputed {counted(recomputed, 'claim')} of {where} from their values.")
     for problem in problems:
         say(f"  {problem['chapter']}: {problem['problem']}")
     if recompute_only:
@@ -99,15 +100,7 @@ def verify(
     runs: dict[str, Executed] = {}
     for chapter, notebook in published.items():
         stored = record.provenance_of(notebook)
-        task = make_task(
-            project,
-            chapter,
-            profile=str(stored.get("profile", "standard")),
-            seed=int(stored.get("seed", 0)),
-            device=device,
-            timeout=timeout,
-            strict=False,
-        )
+        task = make_task(project, chapter, device=device, timeout=timeout, strict=False)
         with Progress(chapter, expected=stored.get("duration")) as progress:
             try:
                 runs[chapter] = perform(task, progress.cell)
@@ -118,6 +111,12 @@ def verify(
                 say(f"  {chapter}: could not be executed again: {error}")
                 continue
         say(f"{chapter}: executed again in {seconds(runs[chapter].seconds)}")
+        run_old, run_new = record.run_of(notebook) or {}, run_record(runs[chapter])
+        if not record.same_machine(run_old, run_new):
+            say(
+                f"  not where it was published ({'; '.join(machine_changes(run_old, run_new))}): values are "
+                "compared by a test, not digit by digit"
+            )
     return Report(problems, compare(project, published, runs), recomputed)
 
 
@@ -213,13 +212,19 @@ def likely_cause(
     changes = changes or code_differences(project, chapter, published)
     if changes:
         causes.append("the code differs: " + "; ".join(changes))
+    return "; ".join(causes + machine_changes(run_old, run_new)) or UNEXPLAINED
+
+
+def machine_changes(run_old: Mapping[str, Any], run_new: Mapping[str, Any]) -> list[str]:
+    """Which versions, and what of the machine, differ between two runs."""
+    found = []
     for part, word in (("versions", "versions differ"), ("machine", "the machine differs")):
         before, now = run_old.get(part) or {}, run_new.get(part) or {}
-        names = [name for name in before | now if before.get(name) != now.get(name)]
+        names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
         if names:
-            listed = ", ".join(f"{name} {before.get(name)} -> {now.get(name)}" for name in names)
-            causes.append(f"{word}: {listed}")
-    return "; ".join(causes) or UNEXPLAINED
+            changes = ", ".join(f"{name} {before.get(name)} -> {now.get(name)}" for name in names)
+            found.append(f"{word}: {changes}")
+    return found
 
 
 def short(evidence: Evidence | None) -> str:
@@ -248,5 +253,8 @@ def shown(report: Report) -> str:
     if report.holds:
         parts.append("Everything holds.")
     else:
-        parts.append(f"{len(report.problems)} problems, {differing} of {len(report.claims)} claims differ.")
+        parts.append(
+            f"{counted(len(report.problems), 'problem')}; "
+            f"{differing} of {counted(len(report.claims), 'compared claim')} differ."
+        )
     return "\n".join(parts)

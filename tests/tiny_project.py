@@ -1,0 +1,185 @@
+"""A project in miniature for the tests of the press: chapters that run in a second, without torch.
+
+Its package `tinylib` stands for the lab and the methods: it emits what the lab emits, and its values move a little
+with the number of threads, as real arithmetic does.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from pathlib import Path
+from typing import Any
+
+CLAIMS = """\
+- id: tiny-gain
+  says: The method gains.
+  chapter: demo/one
+  kind: experiment
+  effect: Gain of the method.
+  unit: points
+  margin: 1.0
+  why: Less than a point would not matter.
+  cite: [someone2020]
+- id: tiny-exact
+  says: The method equals its definition.
+  chapter: demo/one
+  kind: identity
+  effect: Largest difference.
+  unit: units
+  margin: 0.001
+  why: Rounding.
+- id: tiny-paper
+  says: The paper says so.
+  chapter: demo/one
+  kind: source
+  cite: [someone2020]
+  place: Table 1
+"""
+
+BIBLIOGRAPHY = "@article{someone2020, title={A Title}, author={Someone, A.}, journal={J}, year={2020}}\n"
+
+TINYLIB = '''\
+"""Stands for the lab."""
+import json
+import os
+from pathlib import Path
+
+from IPython.display import display
+from surveylab.claims import judge, load_claims, published_path, read_notebook, evidence_of, render_html
+from surveylab.claims import render_text
+
+from . import method
+
+ROOT = Path(os.environ["SURVEYLAB_ROOT"])
+
+
+class Run:
+    def __init__(self, chapter, profile, seed, device):
+        self.chapter, self.profile, self.seed = chapter, profile, seed
+        machine = {"processor": "test", "capability": os.environ.get("TINY_CAPABILITY", "A"),
+                   "threads": threads(), "accelerator": None}
+        record = {"chapter": chapter, "profile": profile, "seed": seed, "device": "cpu",
+                  "machine": machine, "versions": {"python": "3", "tinylib": os.environ.get("TINY_VERSION", "1")}}
+        display({"text/plain": f"{profile}: 3 x 8 replicates"}, raw=True, metadata={"surveylab": {"run": record}})
+
+    def check(self, claim, values=None, data=None):
+        if "SURVEYLAB_TUNE" in os.environ:
+            return
+        claims = load_claims(ROOT / "book" / "claims.yml")
+        evidence = judge(claims[claim], values, profile=self.profile, seed=self.seed, data=data)
+        if "SURVEYLAB_VERIFY" in os.environ:
+            evidence = evidence_of(read_notebook(published_path(ROOT, self.chapter)))[claim]
+        display({"text/plain": render_text(evidence), "text/html": render_html(claims[claim], evidence)},
+                raw=True, metadata={"surveylab": evidence.to_metadata()})
+
+
+def threads():
+    return int(os.environ.get("OMP_NUM_THREADS", "1"))
+
+
+def gains(seed):
+    # Arithmetic moves a little with the number of threads.
+    return [[method.gain(seed, p, r) + 1e-6 * threads() for r in range(8)] for p in range(3)]
+
+
+def tuned(name, best=0.1):
+    if "SURVEYLAB_TUNE" in os.environ:
+        grid = [0.01, 0.1, 1.0]
+        if best in (grid[0], grid[-1]):
+            raise ValueError(f"{name}: the best rate {best} lies at the edge of its grid {grid}: widen it")
+        sweep = {"rate": best, "grid": grid, "scores": [[0.5, 0.6], [0.9, 0.8], [0.1, 0.2]], "better": "higher"}
+        Path(os.environ["SURVEYLAB_TUNE"]).write_text(json.dumps({name: sweep}))
+'''
+
+METHOD = '''\
+"""Stands for a method."""
+import random
+
+
+def gain(seed, population, replicate):
+    """How much one replicate gains."""
+    return 3 + random.Random(f"{seed} {population} {replicate}").gauss(0, 1)  # a comment
+'''
+
+DATA = {"name": "tiny", "sha256": "0" * 64}
+
+PARAMETERS = 'profile = "standard"\nseed = 0\ndevice = "auto"\ncandidate = None'
+
+GOOD = [
+    "import tinylib\n\nrun = tinylib.Run('{chapter}', profile, seed, device)",
+    "tinylib.tuned('arm')",
+    f"run.check('tiny-gain', tinylib.gains(seed), data={DATA!r})",
+    "run.check('tiny-exact', [1e-7] * 20)\nprint('two')\nprint('lines')",
+    "run.check('tiny-paper')",
+]
+
+
+def make_project(root: Path) -> Path:
+    """Write a project with the chapter `demo/one`, never run, and return its root."""
+    for path, text in {
+        "book/claims.yml": CLAIMS,
+        "book/references.bib": BIBLIOGRAPHY,
+        "src/tinylib/__init__.py": TINYLIB,
+        "src/tinylib/method.py": METHOD,
+    }.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text, encoding="utf-8")
+    write_chapter(root, "demo/one", GOOD)
+    return root
+
+
+def write_chapter(root: Path, chapter: str, code: list[str], *, kernel: str | None = "python3") -> Path:
+    """Write a source: a title, the parameters, and code cells in which `{chapter}` stands for its name."""
+    cells: list[dict[str, Any]] = [
+        {"cell_type": "markdown", "id": "title", "metadata": {}, "source": f"# {chapter}"},
+        _code("parameters", PARAMETERS, tags=["parameters"]),
+    ]
+    cells += [
+        _code(f"code-{number}", textwrap.dedent(text).replace("{chapter}", chapter))
+        for number, text in enumerate(code)
+    ]
+    metadata = {}
+    if kernel is not None:
+        metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": kernel}}
+    path = root / "notebooks" / f"{chapter}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_notebook(path, {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5})
+    return path
+
+
+def _code(id: str, source: str, tags: list[str] | None = None) -> dict[str, Any]:
+    metadata = {"tags": tags} if tags else {}
+    return {
+        "cell_type": "code",
+        "execution_count": None,
+        "id": id,
+        "metadata": metadata,
+        "outputs": [],
+        "source": source,
+    }
+
+
+def read(path: Path) -> Any:
+    """A notebook as plain data."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_notebook(path: Path, notebook: Any) -> None:
+    """Write a notebook as nbformat lays it out, so that only what was meant to differ differs."""
+    import nbformat
+
+    text = nbformat.writes(nbformat.from_dict(notebook)) + "\n"
+    path.write_text(text, encoding="utf-8")
+
+
+def outputs(notebook: Any) -> list[Any]:
+    """All outputs, in order."""
+    return [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+
+
+def card(notebook: Any, claim: str) -> Any:
+    """The output that carries a claim's evidence."""
+    return next(
+        o for o in outputs(notebook) if o.get("metadata", {}).get("surveylab", {}).get("claim") == claim
+    )
