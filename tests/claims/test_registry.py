@@ -1,0 +1,270 @@
+"""The claims file is read strictly, and every error names place, claim and fix."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from surveylab.claims import Change, Claim, ClaimError, load_claims
+
+GOOD = """\
+# a comment, so that lines and items differ
+- id: bn-axis
+  says: It standardises each channel.
+  chapter: normalization/batch_norm
+  covers: [bn-axis]
+  kind: identity
+  effect: largest difference from the definition
+  margin: 1e-5
+  why: float32 rounds at 1e-7.
+  cite: [ioffe2015batch]
+- id: bn-fast
+  says: "It speeds up convergence."
+  chapter: normalization/batch_norm
+  covers: [bn-fast]
+  kind: experiment
+  effect: steps saved
+  unit: steps
+  margin: 2
+  why: Fewer than two would not be noticed.
+  history:
+    - {date: 2026-01-31, change: margin 1 to 2, why: one was below the resolution}
+- id: bn-time
+  says: It costs time.
+  chapter: normalization/batch_norm
+  kind: measurement
+  effect: log of the time with over the time without
+  unit: log ratio
+  margin: 0.05
+  why: Five per cent.
+- id: bn-cnns
+  says: It is standard.
+  chapter: normalization/batch_norm
+  kind: source
+  cite: [ioffe2015batch]
+  place: Section 4
+"""
+BIB = "@article{ioffe2015batch,\n  title = {Batch Norm},\n  author = {Ioffe, S.},\n  year = {2015}\n}\n"
+
+Load = Callable[[str], dict[str, Claim]]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    def load(text: str) -> dict[str, Claim]:
+        (tmp_path / "references.bib").write_text(BIB)
+        (tmp_path / "claims.yml").write_text(text)
+        return load_claims(
+            tmp_path / "claims.yml",
+            bibliography=tmp_path / "references.bib",
+            chapters={"normalization/batch_norm"},
+            inventory={"bn-axis", "bn-fast"},
+        )
+
+    return load
+
+
+def test_a_right_file_gives_its_claims_in_order(load: Load) -> None:
+    claims = load(GOOD)
+    assert list(claims) == ["bn-axis", "bn-fast", "bn-time", "bn-cnns"]
+    axis, fast = claims["bn-axis"], claims["bn-fast"]
+    assert axis.margin == 1e-5  # YAML 1.1 reads it as a text
+    assert (fast.direction, fast.statistic, fast.profile) == ("greater", "mean", None)
+    assert fast.margin == 2.0
+    assert isinstance(fast.margin, float)
+    assert fast.history == (Change("2026-01-31", "margin 1 to 2", "one was below the resolution"),)
+    assert (claims["bn-cnns"].margin, claims["bn-cnns"].cite) == (None, ("ioffe2015batch",))
+
+
+def test_what_is_judged_leaves_the_wording_out(load: Load) -> None:
+    fast = load(GOOD)["bn-fast"]
+    assert fast.judged() == {
+        "id": "bn-fast",
+        "kind": "experiment",
+        "effect": "steps saved",
+        "direction": "greater",
+        "statistic": "mean",
+        "margin": 2.0,
+        "profile": None,
+    }
+    assert dataclasses.replace(fast, says="x", why="y", scope="z").judged() == fast.judged()
+
+
+def test_a_claim_cannot_be_changed(load: Load) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        load(GOOD)["bn-fast"].margin = 0.0  # type: ignore[misc]
+
+
+# what is replaced, by what, at which line, of which claim, and what the message must hold
+WRONG = {
+    "unknown key": ("  margin: 2\n", "  margn: 2\n", 18, "bn-fast", ["'margn'", "did you mean 'margin'"]),
+    "far unknown key": ("  margin: 2\n", "  zzz: 2\n", 18, "bn-fast", ["'zzz'", "the keys are id, says"]),
+    "missing margin": ("  margin: 2\n", "", 11, "bn-fast", ["`margin` is missing", "smallest effect"]),
+    "empty margin": ("  margin: 2\n", "  margin:\n", 18, "bn-fast", ["`margin` is missing"]),
+    "missing why": ("  why: Five per cent.\n", "", 22, "bn-time", ["`why` is missing", "say why"]),
+    "missing effect": ("  effect: steps saved\n", "", 11, "bn-fast", ["`effect` is missing", "oriented"]),
+    "missing unit": ("  unit: steps\n", "", 11, "bn-fast", ["`unit` is missing", "unit: points"]),
+    "identity without margin": ("  margin: 1e-5\n", "", 2, "bn-axis", ["`margin` is missing", "tolerance"]),
+    "source without place": ("  place: Section 4\n", "", 30, "bn-cnns", ["`place` is missing", "figure"]),
+    "source without cite": (
+        "  cite: [ioffe2015batch]\n  place",
+        "  place",
+        30,
+        "bn-cnns",
+        ["`cite` is missing", "ioffe2015batch"],
+    ),
+    "source with margin": (
+        "  place: Sec",
+        "  margin: 1\n  place: Sec",
+        35,
+        "bn-cnns",
+        ["`margin`", "remove it"],
+    ),
+    "missing id": ("- id: bn-axis\n  says", "- says", 2, "(without id)", ["`id` is missing", "bn-axis"]),
+    "id that is none": ("- id: bn-axis", "- id: BN axis", 2, "BN axis", ["not an id", "lower-case"]),
+    "margin 0": ("margin: 2\n", "margin: 0\n", 18, "bn-fast", ["0", "above 0"]),
+    "margin negative": ("margin: 2\n", "margin: -1e-3\n", 18, "bn-fast", ["-0.001", "above 0"]),
+    "margin NaN": ("margin: 2\n", "margin: .nan\n", 18, "bn-fast", ["nan", "finite"]),
+    "margin infinite": ("margin: 2\n", "margin: .inf\n", 18, "bn-fast", ["inf", "finite"]),
+    "margin overflowing": ("margin: 2\n", "margin: 1e999\n", 18, "bn-fast", ["inf", "finite"]),
+    "margin true": ("margin: 2\n", "margin: yes\n", 18, "bn-fast", ["True", "not a number"]),
+    "margin in words": ("margin: 2\n", "margin: two\n", 18, "bn-fast", ["'two'", "not a number"]),
+    "duplicate id": ("- id: bn-time", "- id: bn-fast", 22, "bn-fast", ["duplicate", "line 11", "rename"]),
+    "duplicate key": ("  unit: steps\n", "  unit: a\n  unit: b\n", 18, "bn-fast", ["twice", "remove one"]),
+    "unknown citation": (
+        "cite: [ioffe2015batch]\n- id",
+        "cite: [iofe2015batch]\n- id",
+        10,
+        "bn-axis",
+        ["'iofe2015batch'", "references.bib", "did you mean 'ioffe2015batch'"],
+    ),
+    "citation in other case": (
+        "cite: [ioffe2015batch]\n- id",
+        "cite: [Ioffe2015Batch]\n- id",
+        10,
+        "bn-axis",
+        ["'Ioffe2015Batch'", "did you mean"],
+    ),
+    "unknown chapter": (
+        "chapter: normalization/batch_norm\n  covers: [bn-fast]",
+        "chapter: normalization/bach_norm\n  covers: [bn-fast]",
+        13,
+        "bn-fast",
+        ["does not exist", "did you mean 'normalization/batch_norm'"],
+    ),
+    "unknown statement": (
+        "covers: [bn-fast]",
+        "covers: [bn-fasd]",
+        14,
+        "bn-fast",
+        ["did you mean 'bn-fast'"],
+    ),
+    "unknown kind": ("kind: measurement", "kind: mesurement", 25, "bn-time", ["did you mean 'measurement'"]),
+    "unknown direction": (
+        "  unit: steps",
+        "  direction: less\n  unit: steps",
+        17,
+        "bn-fast",
+        ["greater or equ"],
+    ),
+    "unknown statistic": (
+        "  unit: steps",
+        "  statistic: median\n  unit: steps",
+        17,
+        "bn-fast",
+        ["mean or sign"],
+    ),
+    "sign of a measurement": (
+        "  unit: log",
+        "  statistic: sign\n  unit: log",
+        27,
+        "bn-time",
+        ["means nothing"],
+    ),
+    "unknown profile": (
+        "  unit: steps",
+        "  profile: standard\n  unit: steps",
+        17,
+        "bn-fast",
+        ["choose full"],
+    ),
+    "covers not a list": ("covers: [bn-fast]", "covers: bn-fast", 14, "bn-fast", ["not a list", "covers: ["]),
+    "covers twice": ("covers: [bn-fast]", "covers: [bn-fast, bn-fast]", 14, "bn-fast", ["twice", "remove"]),
+    "says not a text": (
+        'says: "It speeds up convergence."',
+        "says: 3",
+        12,
+        "bn-fast",
+        ["not a text", "quotes"],
+    ),
+    "history without why": (
+        ", why: one was below the resolution",
+        "",
+        20,
+        "bn-fast",
+        ["date, change and why"],
+    ),
+    "history with a wrong date": (
+        "2026-01-31",
+        "January",
+        20,
+        "bn-fast",
+        ["'January' is not a date", "date: 2"],
+    ),
+    "history with no such day": ("2026-01-31", "2026-02-31", 20, "bn-fast", ["history", "correct it"]),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_is_named_with_place_and_fix(case: str, load: Load) -> None:
+    old, new, line, name, parts = WRONG[case]
+    assert GOOD.count(old) == 1, "the case must change one place"
+    with pytest.raises(ClaimError) as caught:
+        load(GOOD.replace(old, new))
+    message = str(caught.value)
+    assert f"claims.yml:{line}: claim {name}: " in message
+    for part in parts:
+        assert part in message
+    assert "; " in message, "a fix follows the problem"
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "part"),
+    [
+        ("bn-axis: {says: x}\n", "claims.yml:1:", "begin each claim with `- id: ...`"),
+        ("", "claims.yml:1:", "not a list of claims"),
+        ("just words\n", "claims.yml:1:", "not a list of claims"),
+        ("- id: a\n  says: b: c\n", "claims.yml:2:", "quote texts"),
+        ("- id: a\n\tsays: b\n", "claims.yml:2:", "indent with spaces"),
+        ("- [id, a]\n", "claims.yml:1: claim (without id)", "not a mapping"),
+        ("- id: a\n  says: !!python/object:os.system x\n", "claims.yml:2:", "not valid YAML"),
+        ("- id: a\n  says: \x07\n", "claims.yml", "a character YAML forbids"),
+    ],
+)
+def test_a_file_that_is_no_list_of_claims(text: str, place: str, part: str, load: Load) -> None:
+    with pytest.raises(ClaimError) as caught:
+        load(text)
+    assert place in str(caught.value)
+    assert part in str(caught.value)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ClaimError, match=r"claims\.yml: cannot be read .*book/claims\.yml"):
+        load_claims(tmp_path / "claims.yml")
+    (tmp_path / "claims.yml").write_bytes(b"- id: \xff\n")
+    with pytest.raises(ClaimError, match="not UTF-8 at byte 6; save the file as UTF-8"):
+        load_claims(tmp_path / "claims.yml")
+    (tmp_path / "claims.yml").write_text(GOOD)
+    with pytest.raises(ClaimError, match=r"missing\.bib: the bibliography cannot be read"):
+        load_claims(tmp_path / "claims.yml", bibliography=tmp_path / "missing.bib")
+    (tmp_path / "broken.bib").write_text("@article{a, title = {b\n")
+    with pytest.raises(ClaimError, match=r"broken\.bib: the bibliography cannot be read"):
+        load_claims(tmp_path / "claims.yml", bibliography=tmp_path / "broken.bib")
+
+
+def test_without_lists_to_compare_with_nothing_is_compared(tmp_path: Path) -> None:
+    (tmp_path / "claims.yml").write_text(GOOD.replace("ioffe2015batch", "any").replace("batch_norm", "other"))
+    assert len(load_claims(tmp_path / "claims.yml")) == 4
