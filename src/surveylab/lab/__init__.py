@@ -7,7 +7,7 @@ with `check`.
 from surveylab.lab import models, plots
 from surveylab.lab.candidate import CandidateError, load_candidate
 from surveylab.lab.data import Dataset, Split, digits, photograph, photos
-from surveylab.lab.evidence import NotReproducedError, check, say
+from surveylab.lab.evidence import NotReproducedError, check, say, show_source, summary
 from surveylab.lab.landscape import gradients, moved, norms
 from surveylab.lab.population import Population
 from surveylab.lab.session import DeviceError, Run, begin, current
@@ -43,6 +43,8 @@ __all__ = [
     "plots",
     "predict",
     "say",
+    "show_source",
+    "summary",
     "sweep",
     "sweeps",
     "train",

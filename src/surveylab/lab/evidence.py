@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import os
+import textwrap
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -11,6 +14,7 @@ import torch
 from IPython.display import display
 
 from surveylab.claims import (
+    BADGES,
     Evidence,
     agreement,
     evidence_of,
@@ -91,3 +95,34 @@ def _reproduced(run: Run, again: Evidence) -> Evidence:
     if difference is not None:
         raise NotReproducedError(difference)
     return published[again.claim]
+
+
+def show_source(function: Any) -> None:
+    """Show the library's own code of a function, without its docstring: the page repeats nothing by hand."""
+    source = textwrap.dedent(inspect.getsource(function))
+    node = ast.parse(source).body[0]
+    assert isinstance(node, ast.FunctionDef | ast.ClassDef)
+    lines = source.splitlines()
+    if ast.get_docstring(node) is not None:
+        text = node.body[0]
+        assert text.end_lineno is not None
+        del lines[text.lineno - 1 : text.end_lineno]
+    display({"text/plain": "source", "text/markdown": "```python\n" + "\n".join(lines) + "\n```"}, raw=True)
+
+
+def summary() -> None:
+    """A table of what this run has checked: claim, verdict, estimate and interval."""
+    run = current()
+    if tuning.is_tuning():
+        return
+    rows = []
+    for name, evidence in run.evidence.items():
+        interval = (
+            f"{evidence.estimate:.3g} [{evidence.low:.3g}, {evidence.high:.3g}] {evidence.unit}"
+            if evidence.low is not None and evidence.high is not None and evidence.estimate is not None
+            else "–"
+        )
+        symbol, word = BADGES[evidence.verdict]
+        rows.append(f"| {run.claims[name].says} | {symbol} {word} | {interval.replace('-', '−')} |")
+    head = "| claim | verdict | estimate and 99 % interval |\n|---|---|---|\n"
+    display({"text/plain": "summary", "text/markdown": head + "\n".join(rows)}, raw=True)

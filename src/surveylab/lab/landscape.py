@@ -1,7 +1,7 @@
 """A population's loss as a function of its parameters: gradients, and steps away from where it stands.
 
-Parameters and gradients are dictionaries of stacked tensors by name, (R, …), as in `Population.state`. Nothing here
-moves the population or touches its running statistics.
+Parameters and gradients are dictionaries of stacked tensors by name, (R, …), as in `Population.state`.
+Nothing here moves the population or touches its running statistics.
 """
 
 from __future__ import annotations

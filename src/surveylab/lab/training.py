@@ -102,9 +102,13 @@ def train(
 
 @torch.no_grad()
 def predict(population: Population, split: Split, index: Tensor, *, chunk: int = 256) -> Tensor:
-    """The population's outputs in evaluation mode on the examples at ``index`` (R, N): (R, N, K)."""
+    """The population's logits in evaluation mode on the examples at ``index`` (R, N): (R, N, K).
+
+    Of a model that returns more than one thing, the first counts.
+    """
     population.eval()
-    return torch.cat([population(split.data.x[part]) for part in index.split(chunk, dim=1)], dim=1)
+    outputs = [population(split.data.x[part]) for part in index.split(chunk, dim=1)]
+    return torch.cat([o[0] if isinstance(o, tuple) else o for o in outputs], dim=1)
 
 
 def accuracy(population: Population, split: Split, index: Tensor) -> Tensor:
