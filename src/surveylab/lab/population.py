@@ -25,6 +25,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
+from torch.utils._pytree import tree_leaves, tree_map
 
 from surveylab.lab.streams import Stream
 
@@ -41,7 +42,8 @@ class Population:
         device: Where the stacked state lives.
         strategy: ``"vmap"`` runs all replicas in one vectorised call, ``"loop"`` one after another;
             ``"auto"`` tries the first and, where the model cannot be vectorised, warns and takes the second.
-            A single replica is always called directly, without the overhead of ``vmap``.
+            A single replica is always called directly, without the overhead of ``vmap``. Layers that draw
+            random numbers, such as dropout, run in the loop, where each replica draws from its own stream.
 
     Attributes:
         state: The stacked parameters by name, each of shape (R, …), leaves that require gradients.
@@ -62,14 +64,31 @@ class Population:
             raise ValueError(f"strategy must be 'auto', 'vmap' or 'loop'; got {strategy!r}")
         self.streams = tuple(streams)
         self.strategy: Strategy = "loop" if len(streams) == 1 else strategy
+        self.device = torch.device(device)
         models = [_initialise(build, stream) for stream in streams]
+        if len({id(model) for model in models}) < len(models):
+            raise ValueError("build returned the same model twice; it must make a new one at each call")
         state, buffers = stack_module_state(models)
         self.state: dict[str, Tensor] = {
-            name: value.detach().to(device).requires_grad_() for name, value in state.items()
+            name: value.detach().to(device).requires_grad_(value.requires_grad)
+            for name, value in state.items()
         }
         self.buffers: dict[str, Tensor] = {name: value.detach().to(device) for name, value in buffers.items()}
-        # The skeleton holds code, not numbers: on the meta device its own parameters take no memory.
-        self._skeleton = copy.deepcopy(models[0]).to("meta")
+        # The first model lends its code; its own numbers are replaced in every call.
+        self._skeleton = models[0]
+        # Every name at which the model finds a tensor, and the tensor's place among all. Tied weights have
+        # several names. Worked out once: functional_call would search the model for ties at every call.
+        seen: dict[int, int] = {}
+        self._places: dict[str, int] = {}
+        for named in (self._skeleton.named_parameters, self._skeleton.named_buffers):
+            for name, tensor in named(remove_duplicate=False):
+                self._places[name] = seen.setdefault(id(tensor), len(seen))
+        # Modes (training or not) in which the model is known to vectorise.
+        self._proven: set[bool] = set()
+        # What each replica's random layers draw from, in the loop.
+        self._noise = [
+            torch.Generator(device).manual_seed(stream.torch_seed("noise")).get_state() for stream in streams
+        ]
 
     def __len__(self) -> int:
         return len(self.streams)
@@ -101,64 +120,81 @@ class Population:
             What the model returns, each tensor with a leading dimension R.
         """
         self._check_inputs(inputs)
-        state = self.state if state is None else state
-        buffers = self.buffers if buffers is None else buffers
+        tensors = [
+            *_override("state", self.state, state).values(),
+            *_override("buffers", self.buffers, buffers).values(),
+        ]
+        mode = self._skeleton.training
         if self.strategy == "loop":
-            return self._looped(state, buffers, inputs)
-        if self.strategy == "vmap":
-            return self._vectorised(state, buffers, inputs)
-        before = {name: value.clone() for name, value in buffers.items()}
+            return self._looped(tensors, inputs)
+        if self.strategy == "vmap" or mode in self._proven:
+            return self._vectorised(tensors, inputs)
+        written = tensors[len(self.state) :]
+        before = [tensor.clone() for tensor in written]
         try:
-            outputs = self._vectorised(state, buffers, inputs)
+            outputs = self._vectorised(tensors, inputs)
         except (RuntimeError, NotImplementedError, ValueError) as error:
-            for name, value in before.items():  # a call that failed half-way may have written statistics
-                buffers[name].copy_(value)
-            outputs = self._looped(state, buffers, inputs)  # an error of the model's own is raised here
-            self.strategy = "loop"
-            warnings.warn(
-                f"{type(self._skeleton).__name__} cannot be vectorised over replicas, so they run one after "
-                f"another, which is slower but gives the same: {str(error).splitlines()[0]}",
-                stacklevel=2,
-            )
+            failure = str(error).partition("\n")[0]
+        else:
+            self._proven.add(mode)
             return outputs
-        self.strategy = "vmap"
+        with torch.no_grad():
+            for tensor, value in zip(written, before, strict=True):
+                tensor.copy_(value)  # the call that failed half-way may have written statistics
+        outputs = self._looped(tensors, inputs)  # an error of the model's own is raised here
+        self.strategy = "loop"
+        warnings.warn(
+            f"{type(self._skeleton).__name__} cannot be vectorised over replicas, so they run one after "
+            f"another, which is slower but gives the same: {failure}",
+            stacklevel=2,
+        )
         return outputs
 
     def replica(self, index: int) -> nn.Module:
         """Replica ``index`` as an ordinary module with its own copy of the parameters and buffers."""
-        model = copy.deepcopy(self._skeleton).to_empty(device=next(self.parameters()).device)
-        both = {**self.state, **self.buffers}
-        # Only what the module saves; a non-persistent buffer is set by name.
-        own = dict(model.named_parameters()) | dict(model.named_buffers())
+        model = copy.deepcopy(self._skeleton).to(self.device)
+        stacked = {**self.state, **self.buffers}
+        own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         with torch.no_grad():
             for name, value in own.items():
-                value.copy_(both[name][index])
+                value.copy_(stacked[name][index])
         return model
 
     def _check_inputs(self, inputs: tuple[Any, ...]) -> None:
-        for tensor in _tensors(inputs):
-            if tensor.ndim == 0 or tensor.shape[0] != len(self):
+        for leaf in tree_leaves(inputs):
+            if not isinstance(leaf, Tensor):
+                raise TypeError(f"inputs must be tensors, or tuples and dictionaries of them; got {leaf!r}")
+            if leaf.ndim == 0 or leaf.shape[0] != len(self):
                 raise ValueError(
                     f"inputs must have a leading dimension of one entry a replica ({len(self)}); "
-                    f"got shape {tuple(tensor.shape)}"
+                    f"got shape {tuple(leaf.shape)}"
                 )
 
-    def _vectorised(self, state: dict[str, Tensor], buffers: dict[str, Tensor], inputs: tuple) -> Any:
-        def one(state: dict[str, Tensor], buffers: dict[str, Tensor], inputs: tuple) -> Any:
-            return functional_call(self._skeleton, (state, buffers), inputs)
+    def _one(self, tensors: Sequence[Tensor], inputs: tuple) -> Any:
+        """Run the model with one replica's tensors."""
+        named = {name: tensors[place] for name, place in self._places.items()}
+        return functional_call(self._skeleton, named, inputs, tie_weights=False)
 
-        return vmap(one, randomness="error")(state, buffers, inputs)
+    def _vectorised(self, tensors: list[Tensor], inputs: tuple) -> Any:
+        return vmap(self._one, randomness="error")(tensors, inputs)
 
-    def _looped(self, state: dict[str, Tensor], buffers: dict[str, Tensor], inputs: tuple) -> Any:
-        outputs = [
-            functional_call(
-                self._skeleton,
-                ({k: v[r] for k, v in state.items()}, {k: v[r] for k, v in buffers.items()}),
-                torch.utils._pytree.tree_map(lambda value, r=r: value[r], inputs),
-            )
-            for r in range(len(self))
-        ]
-        return torch.utils._pytree.tree_map(lambda *values: torch.stack(values), *outputs)
+    def _looped(self, tensors: list[Tensor], inputs: tuple) -> Any:
+        # Unbinding collects the gradients of all replicas in one stack; indexing would add up R padded ones.
+        # A buffer is indexed because the views that unbinding gives must not be written to.
+        state, buffers = tensors[: len(self.state)], tensors[len(self.state) :]
+        rows = list(zip(*(value.unbind() for value in state), strict=True)) or [()] * len(self)
+        generator = _generator(self.device)
+        outside = generator.get_state()
+        outputs = []
+        try:
+            for r, row in enumerate(rows):
+                generator.set_state(self._noise[r])
+                own = [*row, *(value[r] for value in buffers)]
+                outputs.append(self._one(own, tree_map(lambda value, r=r: value[r], inputs)))
+                self._noise[r] = generator.get_state()
+        finally:
+            generator.set_state(outside)
+        return tree_map(lambda *values: torch.stack(values), *outputs)
 
 
 def _initialise(build: Callable[[], nn.Module], stream: Stream) -> nn.Module:
@@ -167,5 +203,20 @@ def _initialise(build: Callable[[], nn.Module], stream: Stream) -> nn.Module:
         return build()
 
 
-def _tensors(tree: Any) -> list[Tensor]:
-    return [leaf for leaf in torch.utils._pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
+def _override(name: str, own: dict[str, Tensor], given: dict[str, Tensor] | None) -> dict[str, Tensor]:
+    """``given`` in the order of ``own``, or ``own`` if there is none."""
+    if given is None:
+        return own
+    if wrong := sorted(own.keys() ^ given.keys()):
+        raise ValueError(
+            f"{name} must have the keys of the population's own; these differ: {', '.join(wrong)}"
+        )
+    return {key: given[key] for key in own}
+
+
+def _generator(device: torch.device) -> torch.Generator:
+    """The generator that a device's random layers draw from."""
+    if device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        return torch.cuda.default_generators[index]
+    return torch.default_generator

@@ -81,7 +81,7 @@ def train(
     order = batch_order(population.streams, split.train.shape[1], steps * batch).to(split.train.device)
     seen = split.train.gather(1, order)
     rates = torch.as_tensor(rates, dtype=torch.float32, device=split.train.device).expand(len(population))
-    optimiser = torch.optim.SGD(population.parameters(), lr=1.0, momentum=momentum)
+    optimiser = torch.optim.SGD(population.parameters(), lr=1.0, momentum=momentum, fused=True)
     watched: list[Any] = []
     population.train()
     for step in tqdm(range(steps), desc=label, disable=None, leave=False, mininterval=0.5):
