@@ -235,6 +235,23 @@ def test_rounding_of_another_processor_is_not_tampering(claims: dict[str, Claim]
     assert recompute(claims, nb) == []
 
 
+def test_a_last_bit_that_flips_a_printed_digit_is_not_tampering(make: Make) -> None:
+    """A mean of exactly 2.125 prints as 2.12; summed elsewhere it may come out a bit higher, and print as 2.13."""
+    claim = make()
+    values = 2.125 + np.tile([-0.5, -0.25, -0.125, 0.0, 0.0, 0.125, 0.25, 0.5], (3, 1))
+    here = judge(claim, values, profile="standard", seed=0, data=None)
+    assert here.estimate == 2.125
+    there = dataclasses.replace(here, estimate=math.nextafter(2.125, 3.0))
+    card = render_html(claim, there)
+    assert "+2.13" in card
+    assert "+2.13" not in render_html(claim, here)
+    cells = [
+        {"outputs": [display("standard", None, {"run": RUN})]},
+        {"outputs": [display(render_text(there), card, there.to_metadata())]},
+    ]
+    assert recompute({claim.id: claim}, {"cells": cells}) == []
+
+
 def test_claims_and_chapters_that_do_not_fit(claims: dict[str, Claim], nb: dict[str, Any]) -> None:
     found = recompute({k: v for k, v in claims.items() if k != "bn-time"}, nb)
     assert found == ["bn-time: checked in the notebook, but there is no such claim"]
