@@ -236,7 +236,7 @@ def test_rounding_of_another_processor_is_not_tampering(claims: dict[str, Claim]
 
 
 def test_a_last_bit_that_flips_a_printed_digit_is_not_tampering(make: Make) -> None:
-    """A mean of exactly 2.125 prints as 2.12; summed elsewhere it may come out a bit higher, and print as 2.13."""
+    """A mean of exactly 2.125 prints as 2.12; summed elsewhere, a bit higher, it prints as 2.13."""
     claim = make()
     values = 2.125 + np.tile([-0.5, -0.25, -0.125, 0.0, 0.0, 0.125, 0.25, 0.5], (3, 1))
     here = judge(claim, values, profile="standard", seed=0, data=None)
