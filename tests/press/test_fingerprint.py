@@ -89,7 +89,7 @@ def test_tuning_counts_by_content(root):
     path.write_text(json.dumps({"arm": {"grid": [0.1], "rate": 0.1}}, indent=4))
     assert taken(root) == first
     path.write_text("{")
-    with pytest.raises(PressError, match="not JSON.*surveylab tune"):
+    with pytest.raises(PressError, match=r"not JSON.*surveylab tune"):
         taken(root)
 
 
@@ -168,7 +168,7 @@ def test_magics_are_passed_over_and_broken_cells_are_named(root):
     notebook = {"cells": [{"cell_type": "code", "source": cell} for cell in cells]}
     assert notebook_imports(notebook, "x") == {"tinylib", "json", "ast"}
     notebook["cells"].append({"cell_type": "code", "source": "def"})
-    with pytest.raises(PressError, match="x: cell 4 is not Python"):
+    with pytest.raises(PressError, match=r"x: cell 4 is not Python"):
         notebook_imports(notebook, "x")
 
 

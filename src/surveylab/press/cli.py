@@ -224,13 +224,21 @@ def tune(chapter: str, seed: int, device: str, timeout: int) -> int:
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where the site goes instead of _build/.",
+    help="Build there instead of in _build/.",
 )
-def build(output: Path | None) -> int:
-    """Build the HTML book from the published chapters and their evidence. Executes nothing."""
+@click.option("--force", is_flag=True, help="Build even if nothing changed.")
+def build(output: Path | None, force: bool) -> int:
+    """Build the HTML book from the published chapters and their evidence. Executes nothing.
+
+    The ledger, the corrections and the badges are made from the evidence that the chapters carry; a chapter
+    whose evidence does not hold together stops the build, and so does any warning.
+
+    \b
+    surveylab build
+    """
     from surveylab.press.build import build as build_book
 
-    click.echo(f"Open {build_book(Project.find().root, output=output)}")
+    click.echo(f"Open {build_book(Project.find().root, output=output, force=force)}")
     return 0
 
 

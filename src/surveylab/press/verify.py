@@ -128,6 +128,8 @@ def recompute(project: Project, chapter: str) -> tuple[list[str], Notebook | Non
     """
     try:
         state = state_of(project, chapter)
+    except WrongUse:
+        raise
     except PressError as error:
         return [str(error)], None
     if state.notebook is None:

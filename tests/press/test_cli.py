@@ -1,0 +1,128 @@
+"""The command itself: help, version, what it imports, and what a watched terminal shows."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from surveylab.press import cli
+from surveylab.press.project import PressError
+from surveylab.press.terminal import Progress, counted, seconds, table
+
+COMMANDS = ("run", "status", "verify", "replicate", "tune", "build")
+
+
+def test_help_names_every_command_the_exit_codes_and_examples(surveylab):
+    said = surveylab("--help")
+    assert said.code == 0
+    for word in (*COMMANDS, "Exit codes: 0 fine, 1 something does not hold, 2 wrong use", "surveylab run"):
+        assert word in said.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_explains_itself(surveylab, command):
+    said = surveylab(command, "-h")
+    assert said.code == 0 and len(said.out) > 250
+
+
+def test_version(surveylab):
+    from importlib.metadata import version
+
+    assert surveylab("--version").out.strip().endswith(version("surveylab"))
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom surveylab.press.cli import execute\nexecute(['--help'])\n"
+        "heavy = {'papermill', 'nbclient', 'nbformat', 'scipy', 'torch', 'IPython', 'pybtex', 'sphinx'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr == "" and done.returncode == 0
+
+
+def test_executing_imports_no_torch_into_the_press(published):
+    code = (
+        "import sys\nfrom surveylab.press.cli import execute\nexecute(['verify', '--recompute-only'])\n"
+        "sys.exit('torch' if 'torch' in sys.modules else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=published, capture_output=True, check=False)
+    assert done.returncode == 0
+
+
+def test_the_installed_command_answers():
+    program = Path(sys.executable).with_name("surveylab")
+    if not program.exists():
+        pytest.skip("the package is not installed with its command")
+    assert subprocess.run([program, "jump"], capture_output=True, check=False).returncode == 2
+
+
+def test_build_is_handed_root_and_output(root, surveylab, monkeypatch, tmp_path):
+    from surveylab.press import build
+
+    asked = []
+
+    def fake(where, **options):
+        asked.append((where, options))
+        return tmp_path / "index.html"
+
+    monkeypatch.setattr(build, "build", fake)
+    said = surveylab("build", "--output", str(tmp_path))
+    assert said.code == 0 and "index.html" in said.out
+    assert asked == [(root, {"output": tmp_path, "force": False})]
+
+    def broken(where, **options):
+        raise PressError("book/intro.md:3: no such page")
+
+    monkeypatch.setattr(build, "build", broken)
+    said = surveylab("build")
+    assert said.code == 1 and said.err == "surveylab: book/intro.md:3: no such page\n"
+
+
+def test_an_unforeseen_os_error_is_one_line(surveylab, monkeypatch):
+    def fail() -> None:
+        raise PermissionError(13, "Permission denied", "somewhere")
+
+    monkeypatch.setattr(cli.Project, "find", fail)
+    said = surveylab("status")
+    assert said.code == 1 and said.err == "surveylab: somewhere: Permission denied\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_on_a_terminal_counts_cells_and_time_and_then_clears_its_line():
+    screen = Terminal()
+    with Progress("demo/one", expected=100.0, stream=screen) as progress:
+        progress.cell(2, 9)
+        time.sleep(0.7)
+    assert "demo/one  2/9 cells  0." in screen.getvalue()
+    assert "about 1 min 39 s left" in screen.getvalue()
+    assert screen.getvalue().endswith("\r\x1b[K")
+
+
+def test_progress_says_when_it_does_not_know_or_was_wrong():
+    progress = Progress("x", stream=Terminal())
+    assert "left" not in progress.line()
+    progress = Progress("x", expected=-1.0, stream=Terminal())
+    assert "longer than last time" in progress.line()
+
+
+def test_progress_is_silent_in_a_file():
+    file = io.StringIO()
+    with Progress("x", stream=file) as progress:
+        progress.cell(1, 2)
+    assert file.getvalue() == ""
+
+
+def test_small_layouts():
+    assert table(["a", "b"], [["long", ""], ["x", "y"]]) == "a     b\n----  -\nlong\nx     y"
+    assert [seconds(None), seconds(8.26), seconds(125)] == ["-", "8.3 s", "2 min 05 s"]
+    assert [counted(1, "claim"), counted(0, "claim")] == ["1 claim", "0 claims"]

@@ -1,0 +1,96 @@
+"""Tuning replaces a file only when the whole chapter went through; replicating writes nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_project import GOOD, write_chapter
+
+pytestmark = pytest.mark.slow
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    paths = (p for p in sorted(root.rglob("*")) if p.is_file() and "__pycache__" not in p.parts)
+    return {str(p.relative_to(root)): p.read_bytes() for p in paths}
+
+
+def test_tune_keeps_the_sweep_shows_it_and_makes_the_chapter_stale(root, surveylab):
+    said = surveylab("tune", "demo/one")
+    assert said.code == 0
+    assert "*0.1: 0.85" in said.out and "0.01: 0.55" in said.out
+    path = root / "book/tuning/demo/one.json"
+    assert json.loads(path.read_text())["arm"]["scores"] == [[0.5, 0.6], [0.9, 0.8], [0.1, 0.2]]
+    first = path.read_bytes()
+    assert "tuning: learning rates changed" in surveylab("status").out
+    assert surveylab("run").code == 0 and surveylab("status").code == 0
+    assert surveylab("tune", "demo/one").code == 0
+    assert path.read_bytes() == first
+    assert surveylab("status").code == 0
+
+
+def test_tune_uses_other_streams_than_the_published_run(root, surveylab):
+    sweep = (
+        "import json, os, pathlib\n"
+        "found = {'arm': {'rate': 1, 'grid': [1], 'scores': [[seed]], 'profile': profile}}\n"
+        "if 'SURVEYLAB_TUNE' in os.environ:\n"
+        "    pathlib.Path(os.environ['SURVEYLAB_TUNE']).write_text(json.dumps(found))"
+    )
+    write_chapter(root, "demo/one", [GOOD[0], sweep])
+    assert surveylab("tune", "one").code == 0
+    kept = json.loads((root / "book/tuning/demo/one.json").read_text())
+    assert kept["arm"]["scores"] == [[1000]] and kept["arm"]["profile"] == "standard"
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("tinylib.tuned('arm', best=1.0)", "arm: the best rate 1.0 lies at the edge of its grid"),
+        ("tinylib.tuned('arm')\nraise RuntimeError('later')", "RuntimeError: later"),
+        ("pass", "nothing was tuned"),
+        ("open(__import__('os').environ['SURVEYLAB_TUNE'], 'w').write('{')", "no readable sweep"),
+        ("open(__import__('os').environ['SURVEYLAB_TUNE'], 'w').write('{}')", "nothing was tuned"),
+    ],
+)
+def test_a_failed_tuning_leaves_the_kept_file(root, surveylab, cell, said):
+    path = root / "book/tuning/demo/one.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{}\n")
+    write_chapter(root, "demo/one", [GOOD[0], cell])
+    before = tree(root)
+    answer = surveylab("tune", "one")
+    assert answer.code == 1 and said in answer.err
+    assert tree(root) == before
+
+
+def test_replicate_lays_the_verdicts_side_by_side_and_writes_nothing(root, surveylab):
+    before = tree(root)
+    said = surveylab("replicate", "--seed", "7")
+    assert said.code == 0
+    row = next(line for line in said.out.splitlines() if line.startswith("tiny-gain "))
+    assert row.count("supported") == 2 and row.endswith("same") and row.count("[") == 2
+    assert tree(root) == before
+
+
+def test_the_opposite_verdict_fails(root, surveylab):
+    path = root / "src/tinylib/method.py"
+    path.write_text(path.read_text().replace("return 3 +", "return (3 if seed == 0 else -3) +"))
+    said = surveylab("replicate", "--seed", "7")
+    assert said.code == 1 and "OPPOSITE" in said.out
+
+
+def test_another_verdict_that_is_not_the_opposite_is_shown_only(root, surveylab):
+    path = root / "src/tinylib/method.py"
+    path.write_text(path.read_text().replace("return 3 +", "return (3 if seed == 0 else 1) +"))
+    said = surveylab("replicate", "--seed", "7")
+    assert said.code == 0 and "inconclusive" in said.out and "other" in said.out
+
+
+def test_replicating_a_chapter_that_fails_or_was_never_run(root, page, surveylab):
+    write_chapter(root, "demo/one", ["raise ValueError('no')"])
+    said = surveylab("replicate", "--seed", "7")
+    assert said.code == 1 and "ValueError: no" in said.out
+    page.unlink()
+    said = surveylab("replicate", "--seed", "7")
+    assert said.code == 1 and "there is no such notebook" in said.out
