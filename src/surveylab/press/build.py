@@ -1,7 +1,8 @@
-"""Build the book: pages that follow from the evidence are added to those that were written, and Sphinx does the rest.
+"""Build the book: add the pages that follow from the evidence to those that were written, and run Sphinx.
 
-The sources in `book/` are never touched. A copy is staged under `_build/source/`, with the generated pages, the present
-wording on every card and a record of provenance at the end of each chapter; from it Jupyter Book 1 makes `_build/html/`.
+The sources in `book/` are never touched. A copy is staged under `_build/source/`, with the generated pages,
+the present wording on every card and a record of provenance at the end of each chapter; from it Jupyter
+Book 1 makes `_build/html/`.
 """
 
 from __future__ import annotations
@@ -15,25 +16,17 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from surveylab.claims import (
-    Evidence,
-    RecordError,
-    evidence_of,
-    provenance_of,
-    read_notebook,
-    recompute,
-    refresh,
-)
-from surveylab.claims.registry import ClaimError, load_claims
-from surveylab.press import pages
+from surveylab.claims import provenance_of
+from surveylab.press import ledger, pages
+from surveylab.press.findings import Findings, load_findings
 from surveylab.press.project import Notebook, PressError, Project, text_of
-from surveylab.press.review import chapters_of, load_review
+from surveylab.press.provenance import evidence_table, provenance
 
 _NEEDED = {
     "jupyter_book": "jupyter-book",
@@ -47,8 +40,8 @@ from jupyter_book.sphinx import build_sphinx
 source, html, doctrees = sys.argv[1:]
 overrides = {"nitpicky": True, "external_toc_path": source + "/_toc.yml", "latex_individualpages": False}
 result = build_sphinx(
-    source, html, doctreedir=doctrees, noconfig=True, path_config=source + "/_config.yml", confoverrides=overrides,
-    freshenv=True, force_all=True, warningiserror=True, keep_going=True, quiet=True,
+    source, html, doctreedir=doctrees, noconfig=True, path_config=source + "/_config.yml",
+    confoverrides=overrides, freshenv=True, force_all=True, warningiserror=True, keep_going=True, quiet=True,
 )
 sys.exit(result if isinstance(result, int) else 1)
 """
@@ -119,7 +112,7 @@ def stage(root: Path) -> dict[str, bytes]:
     published = [name for name in files if name.endswith(".ipynb")]
     config, toc = ((root / name).read_bytes() for name in ("_config.yml", "_toc.yml"))
     files |= {"_config.yml": config, "_toc.yml": _toc(toc, published)}
-    findings, notebooks = _findings(root, published)
+    findings, notebooks = load_findings(root, published)
     for name, notebook in notebooks.items():
         chapter = name.removesuffix(".ipynb").removeprefix("full/")
         path = Project(root).source(chapter)
@@ -127,56 +120,15 @@ def stage(root: Path) -> dict[str, bytes]:
         if link:
             files[link] = path.read_bytes()
         files[name] = _json(_with_provenance(notebook, name, chapter, link))
-    files["ledger.md"] = pages.ledger(findings).encode()
+    files["ledger.md"] = ledger.ledger(findings).encode()
     files["corrections.md"] = pages.corrections(findings).encode()
     files["review.md"] = pages.review(findings).encode()
-    files["evidence.csv"] = pages.evidence_table(findings).encode()
+    files["evidence.csv"] = evidence_table(findings).encode()
     if "api/cli.md" not in files and "api/index.md" in files:
         files["api/cli.md"] = _command_reference().encode()
     if "intro.md" in files:
         files["intro.md"] = _filled(files["intro.md"].decode(), findings).encode()
     return files
-
-
-def _findings(root: Path, published: Iterable[str]) -> tuple[pages.Findings, dict[str, Notebook]]:
-    """Claims, review and evidence, and the published notebooks with the present wording on their cards."""
-    project, book = Project(root), root / "book"
-    review = load_review(book / "review_text.yml")
-    statements = {id for chapter in chapters_of(review) for id in chapter.statements}
-    try:
-        claims = load_claims(
-            book / "claims.yml",
-            bibliography=book / "references.bib",
-            chapters=set(project.chapters),
-            inventory=statements,
-        )
-    except ClaimError as error:
-        raise BuildError(str(error)) from error
-    notebooks: dict[str, Notebook] = {}
-    evidence: dict[str, Evidence] = {}
-    faults: list[str] = []
-    for name in published:
-        try:
-            notebook = read_notebook(book / name)
-            refresh(claims, notebook)
-            chapter = name.removesuffix(".ipynb").removeprefix("full/")
-            faults += [f"book/{name}: {fault}" for fault in recompute(claims, notebook, chapter=chapter)]
-            # The standard edition is the headline, unless a claim said beforehand that it needs the full one.
-            wanted = "full" if name.startswith("full/") else None
-            evidence |= {
-                id: e
-                for id, e in evidence_of(notebook).items()
-                if id in claims and claims[id].profile == wanted
-            }
-        except RecordError as error:
-            raise BuildError(str(error)) from error
-        notebooks[name] = notebook
-    if faults:
-        raise BuildError(
-            "a published chapter does not follow from its values and claims; `surveylab run` publishes it anew:\n  "
-            + "\n  ".join(faults)
-        )
-    return pages.Findings(review, claims, evidence), notebooks
 
 
 def _toc(raw: bytes, published: list[str]) -> bytes:
@@ -209,11 +161,11 @@ def _toc(raw: bytes, published: list[str]) -> bytes:
 
 
 def _with_provenance(notebook: Notebook, name: str, chapter: str, source: str | None) -> Notebook:
-    """The notebook as it goes into the book: provenance at its end, a full edition's labels out of the way."""
+    """The notebook as it goes into the book: provenance at its end, no label twice."""
     staged = copy.deepcopy(notebook)
     if name.startswith("full/"):
         _without_labels(staged)
-    text = pages.provenance(chapter, provenance_of(notebook), source=source)
+    text = provenance(chapter, provenance_of(notebook), source=source)
     staged["cells"].append({"cell_type": "markdown", "id": "provenance", "metadata": {}, "source": text})
     return staged
 
@@ -227,12 +179,12 @@ def _without_labels(notebook: Notebook) -> None:
             cell["source"] = re.sub(r"(?m)^(\$\$) \([\w:.-]+\)$", r"\1", cell["source"])
 
 
-def _filled(text: str, findings: pages.Findings) -> str:
+def _filled(text: str, findings: Findings) -> str:
     """A page with the numbers that follow from the evidence in place of `{{name}}`."""
     known = {
         "statements": str(len(findings.statements)),
-        "summary": pages.summary(findings),
-        "legend": pages.legend(),
+        "summary": ledger.summary(findings),
+        "legend": ledger.legend(),
     }
 
     def value(match: re.Match[str]) -> str:

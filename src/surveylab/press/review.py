@@ -1,7 +1,7 @@
 """The review as running text: `book/review_text.yml`, read strictly.
 
-Each sentence that evidence can decide carries the id of its statement; claims name that id under `covers`. The file
-is also the order of sections and chapters, and the list of all statements there are.
+Each sentence that evidence can decide carries the id of its statement; claims name that id under `covers`.
+The file is also the order of sections and chapters, and the list of all statements there are.
 """
 
 from __future__ import annotations
