@@ -79,7 +79,7 @@ def wrecked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str]:
         ("warns", "cell 4 wrote to stderr, which would stand in the published page"),
         ("path", "cell 4 shows a path of this machine, which would stand in the published page"),
         ("silent", "it says nothing about its run"),
-        ("unknown_claim", "cell 4 of 4: KeyError: 'tiny-gian'"),
+        ("unknown_claim", "cell 4 of 4: KeyError: tiny-gian"),
         (
             "missing_claim",
             "its evidence does not hold together:\n    | tiny-missing: a claim of this chapter",

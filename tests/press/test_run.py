@@ -223,6 +223,9 @@ def test_full_editions_lie_beside_the_standard_ones_and_are_dated_never_stale(ro
     said = surveylab("status")
     assert said.code == 0 and "demo/one (full)  dated" in said.out
     assert surveylab("verify", "--recompute-only").code == 0
+    replace(root / "book/claims.yml", "says: The method gains.", "says: The method gains a lot.")
+    assert surveylab("run").code == 0
+    assert surveylab("verify", "--recompute-only").code == 0
     replace(root / "book/full/demo/one.ipynb", '"verdict": "supported"', '"verdict": "contradicted"')
     said = surveylab("verify", "--recompute-only")
     assert said.code == 1 and "demo/one (full): tiny-gain: verdict" in said.out

@@ -144,7 +144,10 @@ def perform(task: Task, on_cell: OnCell | None = None) -> Executed:
     progress = _Place(on_cell)
     start = time.monotonic()
     try:
-        with tempfile.TemporaryDirectory(prefix="surveylab-") as folder, tempfile.TemporaryFile() as stderr:
+        with (
+            tempfile.TemporaryDirectory(prefix="surveylab-", ignore_cleanup_errors=True) as folder,
+            tempfile.TemporaryFile() as stderr,
+        ):
             executed = _execute(task, source, folder, stderr, progress)
     except PapermillExecutionError as error:
         if error.ename == "DeviceError":
@@ -366,6 +369,8 @@ def _explain(name: str, value: str) -> str:
             f"the package '{package}' is not installed: pip install {package} "
             "(with -c constraints.txt where that file lists it)"
         )
+    if name == "KeyError" and value[:1] in "'\"":
+        value = value[1:-1]  # Python shows this one's message quoted
     lines = value.split("\n")
     short = "\n".join(lines[:8] + (["..."] if len(lines) > 8 else []))
     return f"{name}: {short}" if short else name

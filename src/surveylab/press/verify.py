@@ -150,6 +150,8 @@ def recompute_edition(project: Project, chapter: str) -> list[str]:
         notebook = record.read_notebook(project.published(chapter, "full"))
     except record.RecordError as error:
         return [str(error)]
+    # Its wording is brought up to date when the book is built.
+    record.refresh(project.claims, notebook)
     return contradictions(project, chapter, notebook) + provenance_differences(notebook)
 
 
