@@ -53,10 +53,6 @@ _REDIRECT = """<!DOCTYPE html>
 """
 
 
-class BuildError(PressError):
-    """The book cannot be built as it stands."""
-
-
 def build(root: Path | str, *, output: Path | str | None = None, force: bool = False) -> Path:
     """Build the HTML book.
 
@@ -93,7 +89,7 @@ def build(root: Path | str, *, output: Path | str | None = None, force: bool = F
         )
         stamp.write_text(state, encoding="utf-8")
     except OSError as error:
-        raise BuildError(f"cannot write {error.filename or target}: {error.strerror or error}") from error
+        raise PressError(f"cannot write {error.filename or target}: {error.strerror or error}") from error
     return front
 
 
@@ -153,9 +149,9 @@ def _toc(raw: bytes, published: list[str]) -> bytes:
     parts = [{**part, "chapters": entries(part["chapters"])} for part in toc["parts"]]
     for name in published:
         if name.removeprefix("full/").removesuffix(".ipynb") not in listed:
-            raise BuildError(f"book/{name} is published, but _toc.yml does not name it: add its line there")
+            raise PressError(f"book/{name} is published, but _toc.yml does not name it: add its line there")
         if name.startswith("full/") and name.removeprefix("full/") not in published:
-            raise BuildError(f"book/{name} has no standard edition beside it: publish that first")
+            raise PressError(f"book/{name} has no standard edition beside it: publish that first")
     toc["parts"] = [part for part in parts if part["chapters"]]
     return yaml.safe_dump(toc, sort_keys=False, allow_unicode=True).encode()
 
@@ -189,7 +185,7 @@ def _filled(text: str, findings: Findings) -> str:
 
     def value(match: re.Match[str]) -> str:
         if match[1] not in known:
-            raise BuildError(f"book/intro.md asks for {{{{{match[1]}}}}}; there are only {', '.join(known)}")
+            raise PressError(f"book/intro.md asks for {{{{{match[1]}}}}}; there are only {', '.join(known)}")
         return known[match[1]]
 
     return re.sub(r"\{\{(\w+)\}\}", value, text)
@@ -253,13 +249,13 @@ def _run_sphinx(source: Path, html: Path, doctrees: Path) -> None:
         dict.fromkeys(line for line in said.splitlines() if re.search(r"WARNING|ERROR|CRITICAL", line))
     )
     shown = "\n  ".join(lines[:40] or said.strip().splitlines()[-15:])
-    raise BuildError(f"Sphinx did not accept the book (staged in {source}):\n  {shown}")
+    raise PressError(f"Sphinx did not accept the book (staged in {source}):\n  {shown}")
 
 
 def _require_packages() -> None:
     missing = [package for module, package in _NEEDED.items() if not _is_there(module)]
     if missing:
-        raise BuildError(
+        raise PressError(
             f"the book is built with {' and '.join(missing)}, which is not installed here: "
             "pip install 'surveylab[book]', or `make book`, which sets everything up"
         )

@@ -1,0 +1,171 @@
+"""The build: a small book becomes pages without a warning; what does not hold together is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import small_book
+
+from surveylab.press import build as press_build
+from surveylab.press.build import build, stage
+from surveylab.press.project import PressError
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    return small_book.make_book(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small book, built; tests only look at it."""
+    return build(small_book.make_book(tmp_path_factory.mktemp("book"))).parent
+
+
+class _Page(HTMLParser):
+    """Ids, links within the site, and what a page loads."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.loads: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if "id" in given:
+            self.ids.append(given["id"])
+        if tag == "a" and "href" in given and not re.match(r"https?:|mailto:", given["href"]):
+            self.links.append(given["href"])
+        loaded = given.get("src") or (given.get("href") if tag == "link" else None)
+        if loaded:
+            self.loads.append(loaded)
+
+
+@pytest.mark.slow
+def test_every_link_leads_somewhere_and_nothing_is_loaded_from_elsewhere(site: Path) -> None:
+    pages = {path.resolve(): _Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
+    assert len(pages) >= 8
+    for path, page in pages.items():
+        for link in page.links:
+            name, _, anchor = link.partition("#")
+            target = (path.parent / name).resolve() if name else path
+            assert target.exists(), f"{path.name}: {link}"
+            if anchor and target in pages:
+                assert anchor in pages[target].ids, f"{path.name}: {link}"
+        assert not [url for url in page.loads if re.match(r"(https?:)?//", url)], path.name
+
+
+@pytest.mark.slow
+def test_what_the_pages_show(site: Path) -> None:
+    chapter = (site / "demo/one.html").read_text(encoding="utf-8")
+    assert 'id="claim-good"' in chapter and "Provenance" in chapter and "A processor, AVX2" in chapter
+    assert "5 statements." in (site / "intro.html").read_text(encoding="utf-8")
+    assert "url=intro.html" in (site / "index.html").read_text(encoding="utf-8")
+    assert not (site / "demo/two.html").exists()
+    assert "Later" not in (site / "ledger.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_second_build_stands_and_a_forced_one_passes_too(book: Path) -> None:
+    front = build(book)
+    before = front.stat().st_mtime_ns
+    assert build(book) == front and front.stat().st_mtime_ns == before
+    build(book, force=True)
+    assert front.stat().st_mtime_ns > before
+
+
+@pytest.mark.slow
+def test_a_warning_fails_the_build_and_does_so_again(book: Path) -> None:
+    (book / "book/intro.md").write_text("# A book\n\n[nowhere](nowhere.md)\n", encoding="utf-8")
+    for _ in range(2):
+        with pytest.raises(PressError, match=r"(?s)intro\.md.*nowhere"):
+            build(book)
+    assert not (book / "_build/.state").exists()
+
+
+def test_staging_is_repeatable_and_leaves_the_sources_alone(book: Path) -> None:
+    before = {path: path.read_bytes() for path in book.rglob("*") if path.is_file()}
+    first, second = stage(book), stage(book)
+    assert first == second
+    assert {path: path.read_bytes() for path in book.rglob("*") if path.is_file()} == before
+
+
+def test_only_what_differs_is_written(book: Path, tmp_path: Path) -> None:
+    source, files = tmp_path / "staged", stage(book)
+    (source / "old").mkdir(parents=True)
+    (source / "old/page.md").write_text("gone", encoding="utf-8")
+    press_build._synchronise(source, files)
+    times = {path: path.stat().st_mtime_ns for path in source.rglob("*") if path.is_file()}
+    files["intro.md"] += b"\nmore\n"
+    press_build._synchronise(source, files)
+    changed = [
+        path.name for path in source.rglob("*") if path.is_file() and path.stat().st_mtime_ns != times[path]
+    ]
+    assert changed == ["intro.md"]
+    assert not (source / "old/page.md").exists()
+
+
+def test_wording_is_mended_without_executing(book: Path) -> None:
+    path = book / "book/claims.yml"
+    path.write_text(path.read_text(encoding="utf-8").replace("It scales.", "It grows."), encoding="utf-8")
+    files = stage(book)
+    assert b"It grows." in files["demo/one.ipynb"] and b"It grows." in files["ledger.md"]
+    assert "It grows." not in (book / "book/demo/one.ipynb").read_text(encoding="utf-8")
+
+
+def test_a_tampered_chapter_is_refused(book: Path) -> None:
+    path = book / "book/demo/one.ipynb"
+    notebook = small_book.published(book)
+    notebook["cells"][2]["outputs"][0]["metadata"]["surveylab"]["estimate"] = 4.0
+    small_book.write(path, notebook)
+    with pytest.raises(PressError, match=r"one\.ipynb: good: estimate"):
+        stage(book)
+
+
+def test_a_full_edition_stands_below_its_chapter_without_its_labels(book: Path) -> None:
+    notebook = small_book.published(book)
+    small_book.write(book / "book/full/demo/one.ipynb", notebook)
+    files = stage(book)
+    assert "full/demo/one" in files["_toc.yml"].decode()
+    titles = [
+        json.loads(files[name])["cells"][0]["source"] for name in ("demo/one.ipynb", "full/demo/one.ipynb")
+    ]
+    assert titles[0].startswith("(one)=") and titles[1].startswith("# The first")
+
+
+def test_a_published_chapter_that_the_contents_lack_is_named(book: Path) -> None:
+    (book / "book/demo/one.ipynb").rename(book / "book/demo/nine.ipynb")
+    with pytest.raises(PressError, match=r"nine\.ipynb is published, but _toc\.yml does not name it"):
+        stage(book)
+
+
+def test_a_file_that_is_no_notebook_is_named(book: Path) -> None:
+    (book / "book/demo/one.ipynb").write_text("{", encoding="utf-8")
+    with pytest.raises(PressError, match=r"one\.ipynb"):
+        stage(book)
+
+
+def test_an_unknown_number_in_the_introduction_is_named(book: Path) -> None:
+    (book / "book/intro.md").write_text("# A book\n\n{{sumary}}\n", encoding="utf-8")
+    with pytest.raises(PressError, match=r"\{\{sumary\}\}; there are only statements, summary, legend"):
+        stage(book)
+
+
+def test_a_missing_package_is_named_with_the_way_to_get_it(
+    book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(press_build._NEEDED, "no_such_package", "no-such-package")
+    with pytest.raises(PressError, match=r"no-such-package.*pip install 'surveylab\[book\]'"):
+        build(book)
+
+
+def test_a_folder_that_cannot_be_written_is_named(book: Path) -> None:
+    (book / "_build").write_text("a file, not a folder", encoding="utf-8")
+    with pytest.raises(PressError, match=r"cannot write .*_build"):
+        build(book)

@@ -1,0 +1,37 @@
+"""The chapters' sources are what an author edits: no outputs, one cell of parameters, ids that stay."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "notebooks").rglob("*.ipynb"))
+PARAMETERS = {"profile": "standard", "seed": 0, "device": "auto", "candidate": None}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_source_is_clean(path: Path) -> None:
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    ids = [cell["id"] for cell in notebook["cells"]]
+    assert len(ids) == len(set(ids))
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            assert not cell["outputs"], f"cell {cell['id']} carries outputs: sources have none"
+            assert cell["execution_count"] is None, f"cell {cell['id']} carries an execution count"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_source_has_the_parameters(path: Path) -> None:
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    tagged = [c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+    given = {}
+    for node in ast.parse("".join(tagged[0]["source"])).body:
+        assert isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        given[node.targets[0].id] = ast.literal_eval(node.value)
+    assert given == PARAMETERS
