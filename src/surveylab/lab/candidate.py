@@ -19,7 +19,7 @@ def load_candidate(spec: str | None) -> Any | None:
     if spec is None:
         return None
     module, colon, name = spec.partition(":")
-    if not (module and colon and name):
+    if not (module and colon and name) or module.startswith("."):
         raise CandidateError(f"candidate must read 'package.module:Class'; got {spec!r}")
     try:
         found = import_module(module)

@@ -84,8 +84,12 @@ class Dataset:
             train, validation, test: How many examples of each.
 
         Raises:
-            ValueError: If there are not enough examples.
+            ValueError: If there are not enough examples, or a number is negative.
         """
+        if min(train, validation, test) < 0:
+            raise ValueError(
+                f"train, validation and test must be at least 0; got {train}, {validation} and {test}"
+            )
         draw = self._draw_by_half if self.half is not None else self._draw
         drawn = np.stack([draw(stream.numpy("split"), train, validation, test) for stream in streams])
         index = torch.from_numpy(drawn).to(self.x.device)

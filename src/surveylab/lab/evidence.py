@@ -46,6 +46,7 @@ def check(claim: str, values: Any = None, *, data: Dataset | None = None) -> Non
 
     Raises:
         KeyError: If there is no such claim.
+        ValueError: If the claim is another chapter's, or the values are not one a replicate.
         NotReproducedError: In verification, if the result is not the published one within the rules.
     """
     run = current()
@@ -54,8 +55,15 @@ def check(claim: str, values: Any = None, *, data: Dataset | None = None) -> Non
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise KeyError(f"claim {claim!r} is not in book/claims.yml{hint}")
     entry = run.claims[claim]
+    if entry.chapter != run.chapter:
+        raise ValueError(f"claim {claim!r} belongs to {entry.chapter}; this run is {run.chapter}")
+    if tuning.is_tuning():
+        return  # rates are being chosen; what they give is nobody's evidence
     if entry.kind == "experiment" and values is not None:
-        values = run.by_population(torch.as_tensor(values).flatten()).tolist()
+        try:
+            values = run.by_population(torch.as_tensor(values, dtype=torch.float64)).tolist()
+        except ValueError as error:
+            raise ValueError(f"claim {claim}: {error}") from error
     elif isinstance(values, torch.Tensor):
         values = values.detach().double().cpu().flatten().tolist()
     source = data.source if data is not None else None
@@ -63,8 +71,6 @@ def check(claim: str, values: Any = None, *, data: Dataset | None = None) -> Non
     if os.environ.get("SURVEYLAB_VERIFY") and run.profile != "smoke":
         evidence = _reproduced(run, evidence)
     run.evidence[claim] = evidence
-    if tuning.is_tuning():
-        return  # rates are being chosen; what they give is nobody's evidence
     display(
         {"text/plain": render_text(evidence), "text/html": render_html(entry, evidence)},
         metadata={"surveylab": evidence.to_metadata()},

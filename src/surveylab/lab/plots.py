@@ -68,7 +68,7 @@ def curves(
     colours: Mapping[str, str] | None = None,
     label_ends: bool = False,
 ) -> None:
-    """Draw each arm's median over replicates with the middle 80 % shaded.
+    """Draw each arm's median over replicates with the middle 80 % shaded; missing values (NaN) are left out.
 
     Args:
         axes: Where.
@@ -81,14 +81,16 @@ def curves(
     for place, (name, values) in enumerate(arms.items()):
         rows = np.asarray(values, dtype=float)
         colour = (colours or {}).get(name, COLOURS[place % len(COLOURS)])
-        low, middle, high = np.nanquantile(rows, [0.1, 0.5, 0.9], axis=0)
+        low, middle, high = _quantiles(rows)
         axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
         marker = MARKERS[place % len(MARKERS)] if len(x) <= 16 else None
         axes.plot(x, middle, color=colour, marker=marker, label=name)
         if label_ends:
+            there = np.flatnonzero(np.isfinite(middle))
+            end = there[-1] if len(there) else -1
             axes.annotate(
                 name,
-                (x[-1], middle[-1]),
+                (x[end], middle[end]),
                 xytext=(6, 0),
                 textcoords="offset points",
                 color=colour,
@@ -108,6 +110,8 @@ def dots(
 ) -> None:
     """One row an arm: every replicate a dot, the mean a bar; optionally the claim's margin as a band.
 
+    Missing values (NaN) are left out.
+
     Args:
         axes: Where; values run along x.
         arms: Values by name, one a replicate.
@@ -122,7 +126,9 @@ def dots(
         # By replicate and not at random, so that the picture is the same each time.
         jitter = np.linspace(-0.16, 0.16, len(values))
         axes.scatter(values, place + jitter, s=16, color=colour, alpha=0.6, linewidths=0, zorder=3)
-        axes.plot([values.mean()] * 2, [place - 0.32, place + 0.32], color=INK, linewidth=2.4, zorder=4)
+        present = values[np.isfinite(values)]
+        mean = present.mean() if len(present) else np.nan
+        axes.plot([mean] * 2, [place - 0.32, place + 0.32], color=INK, linewidth=2.4, zorder=4)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
@@ -140,6 +146,15 @@ def image_row(figure: Figure, images: Sequence[npt.ArrayLike], titles: Sequence[
         axes.imshow(array if array.ndim == 2 else array.transpose(1, 2, 0), cmap="gray")
         axes.set_title(title)
         axes.axis("off")
+
+
+def _quantiles(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The 0.1, 0.5 and 0.9 quantiles of each column's finite values, (3, T); NaN where a column has none."""
+    found = np.full((3, rows.shape[1]), np.nan)
+    some = np.isfinite(rows).any(axis=0)
+    finite = np.where(np.isfinite(rows), rows, np.nan)[:, some]
+    found[:, some] = np.nanquantile(finite, [0.1, 0.5, 0.9], axis=0)
+    return found
 
 
 style()

@@ -66,7 +66,12 @@ class Run:
 
     def by_population(self, values: torch.Tensor) -> torch.Tensor:
         """One value a replicate, (3n,), as populations: (3, n), in double precision on the CPU."""
-        return values.detach().double().cpu().view(3, self.replicates)
+        if values.numel() != 3 * self.replicates:
+            raise ValueError(
+                f"values must be one a replicate, 3 × {self.replicates} in all; "
+                f"got shape {tuple(values.shape)}"
+            )
+        return values.detach().double().cpu().reshape(3, self.replicates)
 
 
 _current: Run | None = None

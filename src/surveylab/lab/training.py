@@ -77,10 +77,20 @@ def train(
 
     Returns:
         What ``watch`` returned, in order.
+
+    Raises:
+        ValueError: If split or rates are not the population's, or there is nothing to do.
     """
+    replicas = len(population)
+    if steps < 1 or batch < 1:
+        raise ValueError(f"steps and batch must be at least 1; got {steps} and {batch}")
+    if len(split.train) != replicas:
+        raise ValueError(f"split holds data for {len(split.train)} replicas, the population has {replicas}")
+    rates = torch.as_tensor(rates, dtype=torch.float32, device=split.train.device)
+    if rates.shape not in ((), (replicas,)):
+        raise ValueError(f"rates must be one number or one a replica ({replicas}); got {tuple(rates.shape)}")
     order = batch_order(population.streams, split.train.shape[1], steps * batch).to(split.train.device)
     seen = split.train.gather(1, order)
-    rates = torch.as_tensor(rates, dtype=torch.float32, device=split.train.device).expand(len(population))
     optimiser = torch.optim.SGD(population.parameters(), lr=1.0, momentum=momentum, fused=True)
     watched: list[Any] = []
     population.train()

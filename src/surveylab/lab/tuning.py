@@ -50,8 +50,7 @@ def tuned(arm: str, rates: Sequence[float], sweep: Callable[[list[float]], Tenso
     if is_tuning():
         entry = _sweep(arm, rates, sweep)
         path = Path(os.environ["SURVEYLAB_TUNE"])
-        found = json.loads(path.read_text()) if path.is_file() and path.stat().st_size else {}
-        path.write_text(json.dumps(found | {arm: entry}, indent=1) + "\n")
+        path.write_text(json.dumps(_read(path) | {arm: entry}, indent=1) + "\n", encoding="utf-8")
         return float(entry["rate"])
     run = current()
     found = sweeps()
@@ -64,12 +63,17 @@ def tuned(arm: str, rates: Sequence[float], sweep: Callable[[list[float]], Tenso
 def sweeps() -> dict[str, Any]:
     """Every arm's sweep of the current chapter: rate, grid, scores (rates, replicates)."""
     run = current()
-    path = Path(os.environ["SURVEYLAB_TUNE"]) if is_tuning() else _path(run.root, run.chapter)
-    return json.loads(path.read_text()) if path.is_file() and path.stat().st_size else {}
+    kept = run.root / "book" / "tuning" / f"{run.chapter}.json"
+    return _read(Path(os.environ["SURVEYLAB_TUNE"]) if is_tuning() else kept)
 
 
-def _path(root: Path, chapter: str) -> Path:
-    return root / "book" / "tuning" / f"{chapter}.json"
+def _read(path: Path) -> dict[str, Any]:
+    """The sweeps in a file; none if it is not there or empty, as a file just made for them is."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    try:
+        return dict(json.loads(text)) if text.strip() else {}
+    except (TypeError, ValueError) as error:
+        raise TuningError(f"{path} is not a record of sweeps ({error}); tune the chapter anew") from error
 
 
 def _sweep(arm: str, rates: list[float], sweep: Callable[[list[float]], Tensor]) -> dict[str, Any]:
