@@ -11,7 +11,7 @@ import pytest
 from tiny_project import GOOD, card, read, write_chapter, write_notebook
 
 from surveylab.claims import record
-from surveylab.press import verify as verification
+from surveylab.press import compare as comparison
 from surveylab.press.cli import execute
 from surveylab.press.project import Project
 
@@ -199,12 +199,12 @@ def test_consistent_forgery_is_caught_by_executing_again(root, page, surveylab):
     said = surveylab("verify", "--report", str(root / "report.json"))
     assert said.code == 1
     assert "tiny-gain: 24 of 24 values differ on the same machine" in said.out
-    assert verification.UNEXPLAINED in said.out
+    assert comparison.UNEXPLAINED in said.out
     report = json.loads((root / "report.json").read_text())
     assert report["holds"] is False and report["recomputed"] == 3
     differing = [claim for claim in report["claims"] if not claim["holds"]]
     assert [claim["claim"] for claim in differing] == ["tiny-gain"]
-    assert differing[0]["cause"] == verification.UNEXPLAINED
+    assert differing[0]["cause"] == comparison.UNEXPLAINED
 
 
 @pytest.mark.parametrize(
@@ -279,13 +279,13 @@ def test_verify_mode_of_a_shell_does_not_reach_the_kernel(root, surveylab, monke
 @pytest.mark.slow
 def test_one_error_budget_over_all_claims(root, monkeypatch):
     seen = []
-    real = verification.agreement
+    real = comparison.agreement
 
     def watch(*arguments: Any, comparisons: int, **options: Any) -> Any:
         seen.append(comparisons)
         return real(*arguments, comparisons=comparisons, **options)
 
-    monkeypatch.setattr(verification, "agreement", watch)
+    monkeypatch.setattr(comparison, "agreement", watch)
     assert execute(["verify"]) == 0
     # Three claims, one of which rests on a source and has no values to compare.
     assert seen == [2, 2, 2]

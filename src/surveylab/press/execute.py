@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import re
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
-from surveylab.press.project import INJECTED, Notebook, PressError, Project
+from surveylab.press.clean import assemble, parameters_index, refuse_noise
+from surveylab.press.project import ChapterFailed, Project
 
 OnCell = Callable[[int, int], None]
 
@@ -62,18 +62,6 @@ class Executed:
     chapter: str
     notebook: str
     seconds: float
-
-
-class ChapterFailed(PressError):
-    """A chapter did not run to its end, or what it gave cannot be published."""
-
-    def __init__(self, chapter: str, reason: str, notebook: str | None = None, exit_code: int = 1) -> None:
-        # All arguments go to the base class so that the error survives pickling on its way from a worker.
-        super().__init__(chapter, reason, notebook, exit_code)
-        self.chapter, self.reason, self.notebook, self.exit_code = chapter, reason, notebook, exit_code
-
-    def __str__(self) -> str:
-        return f"{self.chapter}: {self.reason}"
 
 
 def make_task(
@@ -169,7 +157,7 @@ def perform(task: Task, on_cell: OnCell | None = None) -> Executed:
     elapsed = time.monotonic() - start
     result = assemble(source, executed)
     if task.strict:
-        _refuse_noise(task, result)
+        refuse_noise(task.chapter, result, task.root)
     return Executed(task.chapter, nbformat.writes(result) + "\n", elapsed)
 
 
@@ -295,53 +283,12 @@ def _read_source(task: Task) -> Any:
     return source
 
 
-def assemble(source: Any, donor: Any) -> Any:
-    """Put the outputs of an executed notebook under the cells of the source.
-
-    All but outputs, execution counts and the injected cell comes from the source: so nothing that papermill
-    or a kernel writes elsewhere (times, paths, tags, versions) can come between two equal runs.
-
-    Args:
-        source: the source, as nbformat reads it.
-        donor: an execution of it, with as many code cells.
-    """
-    import nbformat
-
-    result = nbformat.from_dict(json.loads(json.dumps(source)))
-    result.metadata.pop("papermill", None)
-    result.metadata["language_info"] = {
-        "name": "python",
-        "file_extension": ".py",
-        "pygments_lexer": "ipython3",
-    }
-    cells = iter([cell for cell in donor.cells if cell.cell_type == "code"])
-    assembled = []
-    parameters = _parameters_index(result)
-    for index, cell in enumerate(result.cells):
-        if cell.cell_type == "code":
-            _take_outputs(cell, next(cells))
-        assembled.append(cell)
-        if index == parameters:
-            given = next(cells)
-            added = nbformat.v4.new_code_cell(source=given.source, id=INJECTED)
-            added.metadata["tags"] = [INJECTED, "remove-cell"]
-            _take_outputs(added, given)
-            assembled.append(added)
-    result.cells = assembled
-    return result
-
-
-def _take_outputs(cell: Any, given: Any) -> None:
-    cell.execution_count = given.execution_count
-    cell.outputs = given.outputs
-
-
 def _failed(task: Task, source: Any, place: _Place, reason: str) -> ChapterFailed:
     """Name the cell by its number in the source, and show its first lines."""
     import nbformat
 
     number = place.index + 1
-    parameters = _parameters_index(source)
+    parameters = parameters_index(source)
     if number > parameters + 1:
         number -= 1  # papermill's own cell, after the one with the parameters
     where = f"cell {number} of {len(source.cells)}"
@@ -352,11 +299,6 @@ def _failed(task: Task, source: Any, place: _Place, reason: str) -> ChapterFaile
     message = f"{where}: {reason}\n" + "\n".join(f"    | {line}" for line in excerpt)
     partial = nbformat.writes(place.notebook) + "\n" if place.notebook is not None else None
     return ChapterFailed(task.chapter, message, partial)
-
-
-def _parameters_index(source: Any) -> int:
-    tagged = (i for i, cell in enumerate(source["cells"]) if "parameters" in cell["metadata"].get("tags", []))
-    return next(tagged)
 
 
 def _explain(name: str, value: str) -> str:
@@ -374,43 +316,3 @@ def _explain(name: str, value: str) -> str:
     lines = value.split("\n")
     short = "\n".join(lines[:8] + (["..."] if len(lines) > 8 else []))
     return f"{name}: {short}" if short else name
-
-
-def _refuse_noise(task: Task, notebook: Notebook) -> None:
-    """Refuse what may not stand in a published page: warnings, and paths of the machine that ran it."""
-    paths = {task.root, str(Path(task.root).resolve()), sys.prefix + "/", tempfile.gettempdir() + "/"} - {
-        "/",
-        "//",
-    }
-    number = 0
-    for cell in notebook["cells"]:
-        number += INJECTED not in cell["metadata"].get("tags", [])
-        for output in cell.get("outputs", []):
-            if output["output_type"] == "stream" and output["name"] == "stderr":
-                first = output["text"].strip().split("\n")
-                raise ChapterFailed(
-                    task.chapter,
-                    f"cell {number} wrote to stderr, which would stand in the published page; mend what "
-                    "it warns of:\n" + "\n".join(f"    | {line}" for line in first[:4]),
-                )
-            text = _texts(output)
-            path = next((path for path in sorted(paths) if path in text), None)
-            if path is not None or re.search(r"ipykernel_\d+", text):
-                line = next(
-                    (t for t in text.split("\n") if path and path in t), "a temporary file of the kernel"
-                )
-                raise ChapterFailed(
-                    task.chapter,
-                    f"cell {number} shows a path of this machine, which would stand in the published page:\n"
-                    f"    | {line.strip()[:160]}",
-                )
-
-
-def _texts(output: Notebook) -> str:
-    if output["output_type"] == "stream":
-        return str(output["text"])
-    found = []
-    for kind, content in output.get("data", {}).items():
-        if not kind.startswith("image/") or kind == "image/svg+xml":
-            found.append(content if isinstance(content, str) else json.dumps(content))
-    return "\n".join(found)

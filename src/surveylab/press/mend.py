@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from surveylab.claims import record
-from surveylab.press.execute import assemble
+from surveylab.press.clean import assemble
 from surveylab.press.fingerprint import Fingerprint
 from surveylab.press.project import Project
 

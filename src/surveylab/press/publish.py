@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from surveylab.claims import record
-from surveylab.press.execute import CELL_TIMEOUT, ChapterFailed, Executed, Task, make_task, perform
+from surveylab.press.execute import CELL_TIMEOUT, Executed, Task, make_task, perform
 from surveylab.press.mend import stamped
 from surveylab.press.project import (
+    ChapterFailed,
     Notebook,
     PressError,
     Project,

@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable
 
 from surveylab.claims import record
+from surveylab.press.compare import short
 from surveylab.press.execute import CELL_TIMEOUT, make_task, perform
 from surveylab.press.project import PressError, Project, WrongUse
 from surveylab.press.terminal import Progress, table
-from surveylab.press.verify import short
 
 OPPOSITE = {"supported", "contradicted"}
 
