@@ -1,8 +1,9 @@
 r"""Batch Normalisation: every channel is standardised with the mean and variance of the current batch.
 
-Each channel of a layer's input is shifted and scaled to mean 0 and variance 1 over the batch and all positions; a learned
-scale :math:`\gamma` and shift :math:`\beta` then restore whatever range is useful. In evaluation, running averages
-gathered during training take the place of the batch's own statistics, so that an output no longer depends on its batch mates.
+Each channel of a layer's input is shifted and scaled to mean 0 and variance 1 over the batch and all
+positions; a learned scale :math:`\gamma` and shift :math:`\beta` then restore whatever range is useful. In
+evaluation, running averages gathered in training replace the batch's statistics, so that an output does not
+depend on its batch mates.
 
 For one channel with :math:`n` values :math:`x_i` (all examples, all positions):
 
@@ -13,49 +14,53 @@ For one channel with :math:`n` values :math:`x_i` (all examples, all positions):
     \hat x_i = \frac{x_i - \mu}{\sqrt{\sigma^2 + \epsilon}}, \qquad
     y_i = \gamma \hat x_i + \beta .
 
-**The gradient.** Let :math:`g_i = \partial L / \partial y_i` and :math:`s = \sqrt{\sigma^2 + \epsilon}`. The parameters' are sums,
-:math:`\partial L / \partial \beta = \sum_i g_i` and :math:`\partial L / \partial \gamma = \sum_i g_i \hat x_i`. An input acts on the loss in
-three ways: directly, through :math:`\mu`, and through :math:`\sigma^2`. With :math:`\partial \mu / \partial x_j = 1/n` and
+**The gradient.** Let :math:`g_i = \partial L / \partial y_i` and :math:`s = \sqrt{\sigma^2 + \epsilon}`. The
+parameters' are sums: :math:`\partial L / \partial \beta = \sum_i g_i` and
+:math:`\partial L / \partial \gamma = \sum_i g_i \hat x_i`. An input acts on the loss in three ways: directly,
+through :math:`\mu` and through :math:`s`. With :math:`\partial \mu / \partial x_j = 1/n` and
 :math:`\partial s / \partial x_j = \hat x_j / n`, differentiating :math:`\hat x_i = (x_i - \mu) / s` gives
 
 .. math::
 
-    \frac{\partial \hat x_i}{\partial x_j} = \frac1s \Bigl( \delta_{ij} - \frac1n - \frac{\hat x_i \hat x_j}{n} \Bigr)
+    \frac{\partial \hat x_i}{\partial x_j}
+    = \frac1s \Bigl( \delta_{ij} - \frac1n - \frac{\hat x_i \hat x_j}{n} \Bigr)
     \quad\Longrightarrow\quad
-    \frac{\partial L}{\partial x_j} = \frac{\gamma}{s} \Bigl( g_j - \frac1n \sum_i g_i
-    - \hat x_j \, \frac1n \sum_i g_i \hat x_i \Bigr).
+    \frac{\partial L}{\partial x_j}
+    = \frac{\gamma}{s} \Bigl( g_j - \frac1n \sum_i g_i - \hat x_j \, \frac1n \sum_i g_i \hat x_i \Bigr).
 
-The gradient is thus itself centred, and has no component along :math:`\hat x`: a batch cannot lower its loss by moving or
-stretching all values of a channel together. Only :math:`x`, :math:`\mu` and :math:`\sigma^2` must be kept for it.
+The gradient is thus itself centred and (but for :math:`\epsilon`) has no component along :math:`\hat x`: no
+step lowers the loss by moving or stretching a channel's values together. Besides the input, only :math:`\mu`
+and :math:`\sigma^2` must be kept for it.
 
 Paper: ``ioffe2015batch``.
 
 Pitfalls:
-    * :math:`E[x^2] - E[x]^2` in place of the centred sum cancels to noise, or to a negative variance, when the mean is large.
-    * :math:`\epsilon` belongs inside the root; the batch is normalised with the biased variance (over n), but the running
-      variance stores the unbiased one (over n - 1).
+    * :math:`E[x^2] - E[x]^2` in place of the centred sum cancels to noise, even below 0, when the mean is
+      large.
+    * :math:`\epsilon` belongs inside the root. The batch is normalised with the biased variance (over n),
+      while the running variance stores the unbiased one (over n - 1).
     * With one value per channel the output is always :math:`\beta`: an error in training, not a warning.
-    * The examples of a batch are not independent in training: padding or outliers in one change the outputs of all.
+    * In training the examples of a batch are not independent: padding or an outlier in one changes all
+      outputs.
 """
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-# Axis legend:  B batch, C channels, S positions (all spatial axes as one), R replicas under vmap, * none or several R.
-# A channel's n = B * S values lie along these two axes of an input (*, B, C, S):
+# Axis legend: B batch, C channels, S positions (all spatial axes as one), R replicas, * any number of R.
+# The n = B * S values of a channel lie along these two axes of an input (*, B, C, S):
 _BATCH_AND_POSITIONS = (-3, -1)
 
 
 def batch_norm_reference(
     input: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
-    """Training-mode Batch Norm as its equation reads; autograd derives the gradient.
-
-    Slow, and what `batch_norm` is tested against.
+    """Batch Norm in training as its equation reads, the gradient left to autograd. Slow: see `batch_norm`.
 
     Args:
         input: Values of shape (B, C, S).
@@ -73,15 +78,20 @@ def batch_norm_reference(
 
 
 def _beside(per_channel: Tensor) -> Tensor:
-    """Let a value per channel broadcast against the input."""
-    return per_channel[..., None, :, None]  # (*, C) -> (*, 1, C, 1)
+    """Let one value per channel broadcast against the input, (*, C) -> (*, 1, C, 1)."""
+    return per_channel.unsqueeze(-2).unsqueeze(-1)
 
 
 def _moments(input: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each channel, (*, B, C, S) -> (*, C) twice; two passes survive a large mean."""
-    mean = input.mean(_BATCH_AND_POSITIONS)
-    var = (input - _beside(mean)).square().mean(_BATCH_AND_POSITIONS)
+    """Mean and biased variance, (*, B, C, S) -> (*, 1, C, 1); two passes, for the sake of large means."""
+    mean = input.mean(_BATCH_AND_POSITIONS, keepdim=True)
+    var = (input - mean).square_().mean(_BATCH_AND_POSITIONS, keepdim=True)
     return mean, var
+
+
+def _shaped_like(grad: Tensor, parameter: Tensor | None) -> Tensor | None:
+    """A parameter's gradient in its own shape and dtype, (*, 1, C, 1) -> (*, C)."""
+    return None if parameter is None else grad.view_as(parameter).to(parameter.dtype)
 
 
 def _statistics_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -92,8 +102,10 @@ def _statistics_dtype(dtype: torch.dtype) -> torch.dtype:
 class _BatchNormTraining(torch.autograd.Function):
     """Normalise (*, B, C, S) by its own statistics, with the gradient derived in the module's docstring.
 
-    Leading axes are independent replicas, so the vmap rule only has to bring the replica axis to the front: the whole
-    population is one call.
+    Time goes into moving large tensors through memory, so only one of the input's size is alive beside input
+    and output: each is made by a subtraction and finished in place. Autograd allows that here, also when
+    differentiated again. Leading axes are independent replicas: the vmap rule only has to bring the replicas
+    to the front, and a whole population is one call.
     """
 
     @staticmethod
@@ -101,13 +113,11 @@ class _BatchNormTraining(torch.autograd.Function):
         input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         values = input.to(_statistics_dtype(input.dtype))
-        mean = values.mean(_BATCH_AND_POSITIONS)  # (*, C)
-        centred = values - _beside(mean)
-        var = centred.square().mean(_BATCH_AND_POSITIONS)  # (*, C)
-        scale = torch.rsqrt(var + eps)
+        mean, var = _moments(values)
+        scale = torch.rsqrt(var + eps)  # (*, 1, C, 1), as are mean and var
         if weight is not None:
-            scale = scale * weight
-        output = centred.mul_(_beside(scale))
+            scale = scale * _beside(weight)
+        output = (values - mean).mul_(scale)
         if bias is not None:
             output.add_(_beside(bias))
         return output.to(input.dtype), mean, var
@@ -121,27 +131,28 @@ class _BatchNormTraining(torch.autograd.Function):
         input, weight, bias, ctx.eps = inputs
         _, mean, var = output
         ctx.mark_non_differentiable(mean, var)
-        ctx.bias_dtype = None if bias is None else bias.dtype
-        ctx.save_for_backward(input, weight, mean, var)
+        ctx.save_for_backward(input, weight, bias, mean, var)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        input, weight, mean, var = ctx.saved_tensors
-        values = input.to(mean.dtype)
-        grad = grad.to(mean.dtype)
-        if torch.is_grad_enabled():  # to be differentiated again: the statistics depend on the input
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        input, weight, bias, mean, var = ctx.saved_tensors
+        values, grad = input.to(mean.dtype), grads[0].to(mean.dtype)
+        if (
+            torch.is_grad_enabled()
+        ):  # to be differentiated again: then the statistics are functions of the input
             mean, var = _moments(values)
         n = input.shape[-3] * input.shape[-1]
-        inverse_std = torch.rsqrt(var + ctx.eps)
-        normalized = (values - _beside(mean)) * _beside(inverse_std)
-        grad_bias = grad.sum(_BATCH_AND_POSITIONS)  # (*, C)
-        grad_weight = (grad * normalized).sum(_BATCH_AND_POSITIONS)  # (*, C)
-        scale = inverse_std if weight is None else inverse_std * weight
-        grad_input = _beside(scale) * (grad - _beside(grad_bias / n) - normalized * _beside(grad_weight / n))
+        inverse_std = torch.rsqrt(var + ctx.eps)  # (*, 1, C, 1), as are the next three
+        grad_bias = grad.sum(_BATCH_AND_POSITIONS, keepdim=True)
+        grad_weight = (values - mean).mul_(grad).sum(_BATCH_AND_POSITIONS, keepdim=True) * inverse_std
+        scale = inverse_std if weight is None else inverse_std * _beside(weight)
+        # scale * (grad - grad_bias / n - normalized * grad_weight / n), from the inside out:
+        grad_input = (values - mean).mul_(inverse_std * grad_weight / -n)
+        grad_input.add_(grad).sub_(grad_bias, alpha=1 / n).mul_(scale)
         return (
             grad_input.to(input.dtype),
-            None if weight is None else grad_weight.to(weight.dtype),
-            None if ctx.bias_dtype is None else grad_bias.to(ctx.bias_dtype),
+            _shaped_like(grad_weight, weight),
+            _shaped_like(grad_bias, bias),
             None,
         )
 
@@ -157,13 +168,17 @@ class _BatchNormTraining(torch.autograd.Function):
         return _BatchNormTraining.apply(*stacked, eps), (0, 0, 0)
 
 
+# apply() inspects this signature at every call, a tenth of a small layer's time: keep it at hand.
+_BatchNormTraining.forward.__signature__ = inspect.signature(_BatchNormTraining.forward)  # type: ignore[attr-defined]
+
+
 def _check(input: Tensor, per_channel: dict[str, Tensor | None], training: bool, eps: float) -> None:
-    if input.dim() < 2:
-        raise ValueError(f"input should be (batch, channels, ...), but has shape {tuple(input.shape)}")
+    """Raise what torch raises, and say what would be right."""
+    shape = tuple(input.shape)
+    if len(shape) < 2:
+        raise ValueError(f"input should have shape (batch, channels, ...), but has {shape}")
     if not input.is_floating_point():
-        raise NotImplementedError(
-            f"input should be floating point, but is {input.dtype}: convert it with .float()"
-        )
+        raise NotImplementedError(f"input should be floating point, but is {input.dtype}: convert it")
     given = [name for name in ("running_mean", "running_var") if per_channel[name] is not None]
     if len(given) == 1:
         raise ValueError(f"running_mean and running_var belong together, but only {given[0]} was given")
@@ -176,18 +191,18 @@ def _check(input: Tensor, per_channel: dict[str, Tensor | None], training: bool,
             continue
         if tensor.shape != input.shape[1:2]:
             raise RuntimeError(
-                f"{name} should have shape ({input.shape[1]},), one value for each channel of the input "
-                f"{tuple(input.shape)}, but has {tuple(tensor.shape)}"
+                f"{name} should have shape ({shape[1]},), one value for each channel of the input {shape}, "
+                f"but has {tuple(tensor.shape)}"
             )
         if tensor.dtype not in (input.dtype, _statistics_dtype(input.dtype)):
             raise RuntimeError(
-                f"{name} is {tensor.dtype} but the input is {input.dtype}: convert one of them, "
-                f"for instance with module.to({input.dtype})"
+                f"{name} is {tensor.dtype} but the input is {input.dtype}: convert one of them, for instance "
+                f"by module.to({input.dtype})"
             )
-    if training and input.numel() == input.shape[1]:
+    if training and shape[0] * input.shape[2:].numel() == 1:
         raise ValueError(
-            f"Expected more than 1 value per channel when training, but the input has shape {tuple(input.shape)}: "
-            "its variance would be 0 and its output the bias. Use a larger batch, drop the last incomplete one "
+            f"Expected more than 1 value per channel when training, but the input has shape {shape}: its "
+            "variance is 0 and its output the bias. Use a larger batch, drop an incomplete last one "
             "(DataLoader(drop_last=True)), or call .eval()"
         )
 
@@ -220,31 +235,32 @@ def batch_norm(
         NOTE: its memory layout is that of the input, whatever that is (torch: contiguous or channels-last).
 
     Raises:
-        ValueError: One value per channel in training, eps out of range, or only one of the running statistics given.
+        ValueError: One value per channel in training, eps out of range, or one running statistic alone.
         RuntimeError: A shape or dtype that does not fit the input's, or no running statistics in evaluation.
         NotImplementedError: The input is not floating point.
     """
-    named = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
-    _check(input, named, training, eps)
-    values = input.flatten(2) if input.dim() > 2 else input[..., None]  # (B, C, ...) -> (B, C, S)
+    per_channel = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    _check(input, per_channel, training, eps)
+    values = input.flatten(2) if input.dim() > 2 else input.unsqueeze(-1)  # (B, C, ...) -> (B, C, S)
     n = values.shape[0] * values.shape[2]
     if training and n > 0:
         output, mean, var = _BatchNormTraining.apply(values, weight, bias, eps)
         if running_mean is not None and running_var is not None:
-            for running, batch in ((running_mean, mean), (running_var, var * (n / (n - 1)))):
-                running.copy_((1 - momentum) * running + momentum * batch)
-    else:
-        wide = values.to(_statistics_dtype(values.dtype))
-        if n > 0:
-            assert running_mean is not None and running_var is not None
-            scale = torch.rsqrt(running_var.to(wide.dtype) + eps)
-            wide = (wide - _beside(running_mean)) * _beside(scale)
-        if weight is not None:
-            wide = wide * _beside(weight)
-        if bias is not None:
-            wide = wide + _beside(bias)
-        output = wide.to(input.dtype)
-    return output.reshape(input.shape)
+            unbiased_var = var * (n / (n - 1))
+            if isinstance(momentum, Tensor):
+                momentum = momentum.to(mean.dtype)
+            for running, batch in ((running_mean, mean), (running_var, unbiased_var)):
+                moved = torch.lerp(running.to(mean.dtype), batch.view_as(running), momentum)
+                running.copy_(moved)  # not lerp_: it has no vmap rule
+        return output.view(input.shape)
+    values = values.to(_statistics_dtype(input.dtype))
+    if n > 0 and running_mean is not None and running_var is not None:
+        values = (values - _beside(running_mean)) * _beside(torch.rsqrt(running_var.to(values.dtype) + eps))
+    if weight is not None:
+        values = values * _beside(weight)
+    if bias is not None:
+        values = values + _beside(bias)
+    return values.to(input.dtype).view(input.shape)
 
 
 class _BatchNorm(nn.Module):
@@ -255,7 +271,7 @@ class _BatchNorm(nn.Module):
         eps: Added to the variance inside the root.
         momentum: Weight of a batch in the running statistics; None for the plain average of all batches.
         affine: Learn a scale (`weight`) and a shift (`bias`) for each channel.
-        track_running_stats: Keep running statistics for evaluation; without them evaluation uses the batch's own.
+        track_running_stats: Keep running statistics for evaluation, which else uses the batch's own.
         device: Where parameters and buffers live.
         dtype: Their dtype.
         bias: Learn the shift, if affine.
@@ -325,15 +341,15 @@ class _BatchNorm(nn.Module):
                 f"{tuple(input.shape)}"
             )
         momentum: float | Tensor = self.momentum or 0.0
-        if self.training and self.num_batches_tracked is not None:
+        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             if self.momentum is None:  # the average of all batches so far; stays a tensor, for vmap
-                momentum = 1.0 / self.num_batches_tracked
-        tracked = self.track_running_stats or not self.training
+                momentum = 1.0 / self.num_batches_tracked.double()
+        use_running = self.track_running_stats or not self.training
         return batch_norm(
             input,
-            self.running_mean if tracked else None,
-            self.running_var if tracked else None,
+            self.running_mean if use_running else None,
+            self.running_var if use_running else None,
             self.weight,
             self.bias,
             self.training or (self.running_mean is None and self.running_var is None),
@@ -352,13 +368,8 @@ class _BatchNorm(nn.Module):
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
     ) -> None:
         version = local_metadata.get("version")
-        key = prefix + "num_batches_tracked"
-        if (
-            (version is None or version < 2)
-            and self.num_batches_tracked is not None
-            and key not in state_dict
-        ):
-            state_dict[key] = self.num_batches_tracked
+        if (version is None or version < 2) and self.num_batches_tracked is not None:
+            state_dict.setdefault(prefix + "num_batches_tracked", self.num_batches_tracked)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
 
