@@ -131,6 +131,23 @@ def test_a_large_mean_does_no_harm(mean: float, dtype: torch.dtype, draw: Draw) 
     assert_close(running_var, 0.9 + 0.1 * unbiased)
 
 
+def test_statistics_switched_off_later_equal_torch(draw: Draw) -> None:
+    """Buffers that are there but not tracked stay as they are, and so do averages of an unknown count."""
+    cases: list[tuple[str, Any, float | None]] = [
+        ("track_running_stats", False, 0.1),
+        ("num_batches_tracked", None, None),
+    ]
+    for attribute, value, momentum in cases:
+        ours, theirs = pair(BatchNorm2d, 5, momentum=momentum)
+        for layer in (ours, theirs):
+            setattr(layer, attribute, value)
+        before = ours.get_buffer("running_var").clone()
+        assert_same_step(ours, theirs, draw(4, 5, 3, 3))
+        assert torch.equal(ours.get_buffer("running_var"), before)
+        ours.eval(), theirs.eval()
+        assert_same_step(ours, theirs, draw(4, 5, 3, 3))
+
+
 def test_running_variance_is_unbiased_and_output_is_not(draw: Draw) -> None:
     """By hand: the values 1 and 3 have mean 2, variance 1 over n and 2 over n - 1."""
     layer = BatchNorm1d(1, momentum=1.0, eps=3.0)

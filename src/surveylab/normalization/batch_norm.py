@@ -137,9 +137,8 @@ class _BatchNormTraining(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         input, weight, bias, mean, var = ctx.saved_tensors
         values, grad = input.to(mean.dtype), grads[0].to(mean.dtype)
-        if (
-            torch.is_grad_enabled()
-        ):  # to be differentiated again: then the statistics are functions of the input
+        if torch.is_grad_enabled():
+            # To be differentiated again: then the statistics count as functions of the input.
             mean, var = _moments(values)
         n = input.shape[-3] * input.shape[-1]
         inverse_std = torch.rsqrt(var + ctx.eps)  # (*, 1, C, 1), as are the next three
@@ -254,13 +253,17 @@ def batch_norm(
                 running.copy_(moved)  # not lerp_: it has no vmap rule
         return output.view(input.shape)
     values = values.to(_statistics_dtype(input.dtype))
-    if n > 0 and running_mean is not None and running_var is not None:
-        values = (values - _beside(running_mean)) * _beside(torch.rsqrt(running_var.to(values.dtype) + eps))
+    if running_mean is None or running_var is None:  # training with no values at all: any statistics will do
+        running_mean, running_var = values.new_zeros(input.shape[1]), values.new_ones(input.shape[1])
+    centred = values - _beside(running_mean)
+    scale = torch.rsqrt(running_var.to(values.dtype) + eps)
     if weight is not None:
-        values = values * _beside(weight)
-    if bias is not None:
-        values = values + _beside(bias)
-    return values.to(input.dtype).view(input.shape)
+        scale = scale * weight
+    if bias is None:
+        output = centred * _beside(scale)
+    else:
+        output = torch.addcmul(_beside(bias).to(values.dtype), centred, _beside(scale))
+    return output.to(input.dtype).view(input.shape)
 
 
 class _BatchNorm(nn.Module):
