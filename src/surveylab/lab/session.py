@@ -94,7 +94,7 @@ def begin(chapter: str, *, profile: str = "standard", seed: int = 0, device: str
     global _current
     if profile not in REPLICATES:
         raise ValueError(f"profile must be one of {', '.join(REPLICATES)}; got {profile!r}")
-    if not isinstance(seed, int) or seed < 0:
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise ValueError(f"seed must be a whole number of at least 0; got {seed!r}")
     chosen = _device(device)
     if "OMP_NUM_THREADS" not in os.environ:

@@ -1,0 +1,209 @@
+"""From values to an output: what `check` shows, and what it does when a result is verified."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from toy_data import toy
+
+from surveylab import lab
+from surveylab.claims import (
+    EvidenceError,
+    RecordError,
+    evidence_of,
+    judge,
+    recompute,
+    render_html,
+    render_text,
+)
+from surveylab.lab import session
+
+Begin = Callable[..., lab.Run]
+Shown = list[dict[str, Any]]
+GAINS = 3 + torch.randn(24, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def notebook(shown: Shown) -> dict[str, Any]:
+    """What was shown so far, as an executed notebook."""
+    return {"cells": [{"cell_type": "code", "outputs": json.loads(json.dumps(shown))}], "metadata": {}}
+
+
+def check_all(gains: Any = GAINS) -> None:
+    lab.check("gain", gains, data=toy())
+    lab.check("exact", torch.full((20,), 1e-6))
+    lab.check("cost", torch.linspace(0.4, 0.6, 15))
+    lab.check("known")
+
+
+def test_the_output_is_the_record_of_the_press(begin: Begin, shown: Shown) -> None:
+    run = begin(seed=4)
+    check_all()
+    assert recompute(run.claims, notebook(shown)) == []
+    evidence = evidence_of(notebook(shown))
+    assert evidence == run.evidence
+    verdicts = {name: found.verdict for name, found in evidence.items()}
+    assert verdicts == {"gain": "supported", "exact": "supported", "cost": "supported", "known": "cited"}
+    gain = evidence["gain"]
+    assert gain.values == GAINS.view(3, 8).tolist()  # to the last digit, population by population
+    assert (gain.profile, gain.seed, gain.data) == ("standard", 4, {"name": "toy", "sha256": "0" * 64})
+    assert gain.estimate == pytest.approx(float(GAINS.mean()))
+    expected = judge(run.claims["gain"], GAINS.view(3, 8).numpy(), profile="standard", seed=4, data=gain.data)
+    assert shown[1] == {
+        "output_type": "display_data",
+        "data": {"text/plain": render_text(expected), "text/html": render_html(run.claims["gain"], expected)},
+        "metadata": {"surveylab": expected.to_metadata()},
+    }
+    assert shown[1]["data"]["text/plain"] == "gain: supported"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        GAINS.view(3, 8),
+        GAINS.clone().requires_grad_(),
+        GAINS.numpy(),
+        GAINS.tolist(),
+        GAINS.view(3, 8).tolist(),
+        np.asfortranarray(GAINS.view(3, 8).numpy()),
+    ],
+    ids=["populations", "with gradient", "array", "list", "nested list", "other memory layout"],
+)
+def test_values_keep_every_digit_however_given(begin: Begin, given: Any) -> None:
+    run = begin()
+    lab.check("gain", given)
+    assert run.evidence["gain"].values == GAINS.view(3, 8).tolist()
+
+
+def test_smoke_decides_nothing(begin: Begin, shown: Shown) -> None:
+    run = begin(profile="smoke")
+    lab.check("gain", torch.full((6,), 50.0))
+    lab.check("exact", torch.tensor([1.0]))
+    assert [e.verdict for e in run.evidence.values()] == ["not-decided", "not-decided"]
+    assert shown[1]["data"]["text/plain"] == "gain: not-decided"
+
+
+def test_unknown_and_misplaced_claims(begin: Begin, shown: Shown) -> None:
+    begin()
+    with pytest.raises(KeyError, match=r"claim 'gian' is not in book/claims\.yml; did you mean 'gain'\?"):
+        lab.check("gian", GAINS)
+    with pytest.raises(KeyError, match=r"claim 'zzz' is not in book/claims\.yml\"$"):
+        lab.check("zzz", GAINS)
+    with pytest.raises(ValueError, match="'elsewhere' belongs to demo/two; this run is demo/one"):
+        lab.check("elsewhere", torch.zeros(20))
+    with pytest.raises(ValueError, match=r"claim gain: values must be one a replicate, .* got shape \(23,\)"):
+        lab.check("gain", GAINS[:23])
+    with pytest.raises(EvidenceError, match=r"gain: .* not finite.* population 1, replicate 2"):
+        lab.check("gain", torch.where(torch.arange(24) == 10, torch.nan, GAINS))
+    assert len(shown) == 1
+
+
+def test_check_before_begin(root: Path) -> None:
+    with pytest.raises(RuntimeError, match="no run has begun"):
+        lab.check("gain", GAINS)
+
+
+def test_prose_and_code_and_summary(begin: Begin, shown: Shown) -> None:
+    begin()
+    check_all()
+    del shown[:]
+    lab.say("It gains **3 points**.")
+    prose = shown.pop()["data"]
+    assert prose["text/markdown"].startswith("It gains **3 points**.")
+    assert prose["text/plain"] == "computed text"  # numbers that differ by machine are not compared
+    lab.show_source(lab.cross_entropy)
+    code = shown.pop()["data"]["text/markdown"]
+    assert code.startswith("```python\ndef cross_entropy(logits") and "F.cross_entropy" in code
+    assert "Mean cross-entropy" not in code
+    lab.summary()
+    table = shown.pop()["data"]["text/markdown"].splitlines()
+    assert len([line for line in table if line.startswith("|")]) == 2 + 4
+    assert "It gains." in table[2] and "supported" in table[2] and "points" in table[2]
+    assert "It is known." in table[5] and table[5].endswith("| – |")
+
+
+# ----------------------------------------------------------------------------------------------- verification
+
+
+@pytest.fixture
+def published(root: Path, begin: Begin, shown: Shown, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A published chapter, with the run about to be verified."""
+    begin()
+    check_all()
+    path = root / "book" / "demo" / "one.ipynb"
+    path.parent.mkdir()
+    path.write_text(json.dumps(notebook(shown)), encoding="utf-8")
+    del shown[:]
+    monkeypatch.setenv("SURVEYLAB_VERIFY", "1")
+    return path
+
+
+def other_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_processor", lambda: "another")
+
+
+def test_equal_values_are_reproduced(published: Path, begin: Begin, shown: Shown) -> None:
+    run = begin()
+    check_all()
+    assert recompute(run.claims, notebook(shown)) == []
+    assert evidence_of(notebook(shown)) == evidence_of(json.loads(published.read_text()))
+
+
+def test_on_this_machine_a_last_digit_tells(published: Path, begin: Begin, shown: Shown) -> None:
+    begin()
+    with pytest.raises(lab.NotReproducedError, match="gain: 24 of 24 values differ on the same machine"):
+        check_all(GAINS * (1 + 1e-15))
+    assert len(shown) == 1
+
+
+def test_elsewhere_the_published_evidence_is_shown(
+    published: Path, begin: Begin, shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other_machine(monkeypatch)
+    run = begin()
+    check_all(GAINS.flip(0) + 0.01)
+    kept = evidence_of(json.loads(published.read_text()))
+    assert evidence_of(notebook(shown)) == kept == run.evidence
+
+
+def test_elsewhere_another_result_is_not_reproduced(
+    published: Path, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other_machine(monkeypatch)
+    begin()
+    with pytest.raises(
+        lab.NotReproducedError, match=r"gain: the verdict was published as supported .* opposite"
+    ):
+        check_all(-GAINS)
+    with pytest.raises(lab.NotReproducedError, match=r"gain: the values differ by more than chance"):
+        check_all(GAINS + 2)
+    with pytest.raises(lab.NotReproducedError, match="exact: the verdict was published as supported"):
+        lab.check("exact", torch.full((20,), 1e-3))
+
+
+def test_smoke_verifies_nothing(published: Path, begin: Begin) -> None:
+    published.unlink()
+    begin(profile="smoke")
+    lab.check("gain", torch.zeros(6))
+
+
+def test_nothing_published(published: Path, begin: Begin, shown: Shown) -> None:
+    begin()
+    bare: dict[str, Any] = {"cells": [], "metadata": {}}
+    for text, error, message in [
+        (json.dumps(bare), lab.NotReproducedError, "gain: the published chapter does not carry this claim"),
+        ("{", RecordError, "not JSON"),
+        ("[]", RecordError, "not a notebook"),
+    ]:
+        published.write_text(text, encoding="utf-8")
+        with pytest.raises(error, match=message):
+            check_all()
+    published.unlink()
+    with pytest.raises(RecordError, match="there is no such notebook"):
+        check_all()
+    assert len(shown) == 1

@@ -1,0 +1,148 @@
+"""Figures draw what they are given, all of it and nothing else."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.lines import Line2D
+
+from surveylab.lab import plots
+
+X = np.array([1.0, 2.0, 4.0])
+ROWS = np.arange(33.0).reshape(11, 3) ** 1.5
+
+
+@pytest.fixture
+def axes() -> Iterator[Axes]:
+    figure, axes = plots.panels()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a warning would stand in the published page
+        yield axes
+        figure.canvas.draw()
+    plt.close(figure)
+
+
+def along(line: Line2D) -> list[float]:
+    return list(np.asarray(line.get_xdata(), dtype=float))
+
+
+def up(line: Line2D) -> np.ndarray:
+    return np.asarray(line.get_ydata(), dtype=float)
+
+
+def band(axes: Axes, place: int = 0) -> np.ndarray:
+    """The corners of a shaded band."""
+    return np.asarray(axes.collections[place].get_paths()[0].vertices)
+
+
+def test_curves(axes: Axes) -> None:
+    plots.curves(axes, X, {"one": ROWS, "two": torch.tensor(ROWS + 100)})
+    one, two = axes.lines
+    assert along(one) == X.tolist()
+    assert up(one).tolist() == np.median(ROWS, axis=0).tolist()
+    assert up(two).tolist() == np.median(ROWS + 100, axis=0).tolist()
+    corners = {(round(x, 6), round(y, 6)) for x, y in band(axes)}
+    for k, x in enumerate(X):
+        assert {(x, round(float(np.quantile(ROWS[:, k], q)), 6)) for q in (0.1, 0.9)} <= corners
+    legend = axes.get_legend()
+    assert legend is not None and [text.get_text() for text in legend.get_texts()] == ["one", "two"]
+    assert [to_hex(line.get_color()).upper() for line in axes.lines] == list(plots.COLOURS[:2])
+    assert one.get_marker() != two.get_marker()  # colour is never the only difference
+
+
+def test_curves_named_at_their_ends(axes: Axes) -> None:
+    rows = ROWS.copy()
+    rows[:, 2] = np.nan
+    plots.curves(axes, X, {"one": ROWS, "two": rows}, label_ends=True, colours={"two": "#123456"})
+    assert axes.get_legend() is None
+    one, two = axes.texts
+    assert (one.get_text(), *one.xy) == ("one", 4.0, np.median(ROWS[:, 2]))  # type: ignore[attr-defined]
+    assert (two.get_text(), *two.xy) == ("two", 2.0, np.median(ROWS[:, 1]))  # type: ignore[attr-defined]
+    assert to_hex(two.get_color()) == axes.lines[1].get_color() == "#123456"
+
+
+@pytest.mark.parametrize("missing", [np.nan, np.inf])
+def test_curves_leave_missing_values_out(axes: Axes, missing: float) -> None:
+    rows = ROWS.copy()
+    rows[:4, 0], rows[:, 1] = missing, missing
+    plots.curves(axes, X, {"one": rows})
+    found = up(axes.lines[0])
+    assert found[0] == np.median(ROWS[4:, 0]) and found[2] == np.median(ROWS[:, 2])
+    assert np.isnan(found[1])
+    np.testing.assert_array_equal(rows[:4, 0], missing)  # the data itself is left alone
+
+
+def test_curves_with_nothing_there(axes: Axes) -> None:
+    plots.curves(axes, X, {"one": np.full((5, 3), np.nan)})
+    assert np.isnan(up(axes.lines[0])).all()
+
+
+def dots_of(axes: Axes) -> list[np.ndarray]:
+    found = [c.get_offsets() for c in axes.collections if isinstance(c, PathCollection)]
+    return [np.ma.getdata(offsets) for offsets in found]
+
+
+def test_dots(axes: Axes) -> None:
+    arms: dict[str, npt.ArrayLike] = {"one": torch.tensor([[3.0, 1.0], [2.0, 6.0]]), "two": [5.0]}
+    plots.dots(axes, arms, margin=0.5)
+    one, two = dots_of(axes)
+    assert one[:, 0].tolist() == [3, 1, 2, 6] and two[:, 0].tolist() == [5]
+    assert np.abs(one[:, 1]).max() < 0.5 and len(set(one[:, 1])) == 4  # side by side, in row 0
+    assert abs(two[0, 1] - 1) < 0.5
+    assert [along(line) for line in axes.lines] == [[3, 3], [5, 5], [0, 0]]  # two means, and zero
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["one", "two"]
+    assert axes.get_ylim() == (1.5, -0.5)  # the first on top
+    (shade,) = axes.patches
+    low, high = shade.get_extents().transformed(axes.transData.inverted()).intervalx
+    assert (low, high) == pytest.approx((-0.5, 0.5))
+
+
+def test_dots_leave_missing_values_out(axes: Axes) -> None:
+    plots.dots(axes, {"one": [1.0, np.nan, 5.0], "none": [np.nan] * 3})
+    one, _ = dots_of(axes)
+    assert one[:, 0][np.isfinite(one[:, 0])].tolist() == [1, 5]
+    assert along(axes.lines[0]) == [3, 3]
+    assert np.isnan(along(axes.lines[1])).all()
+    assert not axes.patches and len(axes.lines) == 2  # neither band nor zero unless asked for
+    plots.dots(axes, {"one": [1.0]}, zero=True)
+    assert along(axes.lines[-1]) == [0, 0]
+
+
+def test_pictures() -> None:
+    figure = plt.figure()
+    grey, colour = np.random.default_rng(0).random((5, 4)), torch.rand(3, 5, 4)
+    plots.image_row(figure, [grey, colour], ["grey", "colour"])
+    one, two = figure.axes
+    np.testing.assert_array_equal(one.images[0].get_array(), grey)
+    np.testing.assert_array_equal(two.images[0].get_array(), colour.permute(1, 2, 0))
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["grey", "colour"]
+    with pytest.raises(ValueError, match="zip"):
+        plots.image_row(figure, [grey], ["one", "two"])
+    plt.close(figure)
+
+
+def test_panels() -> None:
+    figure, (left, right) = plots.panels(2, width=8, height=3, width_ratios=[2, 3])
+    assert figure.get_size_inches().tolist() == [8, 3]
+    figure.canvas.draw()
+    assert right.get_position().width > left.get_position().width
+    assert to_hex(figure.get_facecolor()) == "#ffffff"
+    plt.close(figure)
+
+
+def test_colours_are_told_apart_from_each_other_and_from_white() -> None:
+    def luminance(colour: str) -> float:
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+        return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+    assert len(set(plots.COLOURS)) == len(plots.COLOURS) == len(set(plots.MARKERS))
+    assert all(1.05 / (luminance(colour) + 0.05) > 2.2 for colour in plots.COLOURS)
