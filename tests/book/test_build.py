@@ -153,7 +153,7 @@ def test_a_file_that_is_no_notebook_is_named(book: Path) -> None:
 
 def test_an_unknown_number_in_the_introduction_is_named(book: Path) -> None:
     (book / "book/intro.md").write_text("# A book\n\n{{sumary}}\n", encoding="utf-8")
-    with pytest.raises(PressError, match=r"\{\{sumary\}\}; there are only statements, summary, legend"):
+    with pytest.raises(PressError, match=r"\{\{sumary\}\}; there are only statements, examined, summary"):
         stage(book)
 
 

@@ -179,6 +179,7 @@ def _filled(text: str, findings: Findings) -> str:
     """A page with the numbers that follow from the evidence in place of `{{name}}`."""
     known = {
         "statements": str(len(findings.statements)),
+        "examined": str(len(findings.examined)),
         "summary": ledger.summary(findings),
         "legend": ledger.legend(),
     }

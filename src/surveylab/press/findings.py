@@ -49,6 +49,11 @@ class Findings:
         """The ids of all checkable statements, in the review's order."""
         return [id for chapter in chapters_of(self.review) for id in chapter.statements]
 
+    @property
+    def examined(self) -> list[str]:
+        """The ids of the statements that have a verdict."""
+        return [id for id in self.statements if self.verdict(id) != UNEXAMINED]
+
 
 def load_findings(root: Path, published: Iterable[str]) -> tuple[Findings, dict[str, Notebook]]:
     """Read claims, review and evidence.

@@ -48,14 +48,13 @@ def linked_badge(verdict: str, href: str, about: str) -> str:
 
 def ledger(findings: Findings) -> str:
     """Every claim with its verdict and numbers, by section and statement."""
-    examined = [s for s in findings.statements if findings.verdict(s) != UNEXAMINED]
     parts = [
         "# Ledger\n",
         "Every claim of the book with its verdict. The bold line is the review's sentence, and the badge "
         "before it the verdict of its claims together; a claim links to its evidence. The drawing shows "
         f"estimate and interval in units of the claim's own margin, up to {_REACH:g} margins to either side; "
         "inside the shaded band an effect is too small to matter.\n",
-        f"{len(examined)} of {len(findings.statements)} statements are examined so far, "
+        f"{len(findings.examined)} of {len(findings.statements)} statements are examined so far, "
         f"by {len(findings.evidence)} claims. All values: {{download}}`evidence.csv <evidence.csv>`.\n",
         summary(findings),
     ]

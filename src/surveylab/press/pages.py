@@ -59,10 +59,10 @@ def _correction(sentence: Sentence, findings: Findings) -> str:
     return raw_html(
         [
             f'<section class="sl-correction" id="correction-{sentence.id}" aria-label="{sentence.id}">',
-            f"<h4>The review</h4><blockquote><p>{escape(sentence.says)}</p></blockquote>",
-            f"<h4>The evidence {render_badge(verdict)}</h4><ul>",
+            f'<p class="sl-label">The review</p><blockquote><p>{escape(sentence.says)}</p></blockquote>',
+            f'<p class="sl-label">The evidence {render_badge(verdict)}</p><ul>',
             *found,
-            "</ul><h4>In its place</h4>",
+            '</ul><p class="sl-label">In its place</p>',
             *better,
             "</section>",
         ]
