@@ -93,12 +93,14 @@ def measure(shape: tuple[int, ...]) -> dict[str, float]:
             "torch": single(theirs(shape[1]), shape),
             "ours": single(ours(shape[1]), shape),
             "compiled": single(ours(shape[1]), shape, compiled=True),
+            "torch compiled": single(theirs(shape[1]), shape, compiled=True),
             "labml": single(LabmlBatchNorm(shape[1]), shape),
         }
         seconds = interleaved(steps)
         row["torch ms"] = statistics.median(seconds["torch"]) * 1e3
         row["ours / torch"] = ratio(seconds, "ours", "torch")
         row["ours compiled / torch"] = ratio(seconds, "compiled", "torch")
+        row["torch compiled / torch"] = ratio(seconds, "torch compiled", "torch")
         row["labml / ours"] = ratio(seconds, "labml", "ours")
     if shape in POPULATION_SHAPES:
         seconds = interleaved({"torch": population(theirs, shape), "ours": population(ours, shape)})
@@ -115,7 +117,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the table here")
     arguments = parser.parse_args()
 
-    columns = ["torch ms", "ours / torch", "ours compiled / torch", "labml / ours"]
+    columns = ["torch ms", "ours / torch", "ours compiled / torch", "torch compiled / torch", "labml / ours"]
     columns.append(f"ours / torch, {REPLICAS} replicas")
     rows = []
     for threads in arguments.threads:

@@ -14,16 +14,16 @@ from tolerances import assert_close
 from torch import Tensor, nn
 
 from surveylab.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d, batch_norm, batch_norm_reference
-from surveylab.normalization.batch_norm import _BatchNorm
+from surveylab.normalization.batch_norm_layers import BatchNormBase
 
 Draw = Callable[..., Tensor]
 
-PAIRS: dict[type[_BatchNorm], type[nn.Module]] = {
+PAIRS: dict[type[BatchNormBase], type[nn.Module]] = {
     BatchNorm1d: nn.BatchNorm1d,
     BatchNorm2d: nn.BatchNorm2d,
     BatchNorm3d: nn.BatchNorm3d,
 }
-SHAPES: list[tuple[type[_BatchNorm], tuple[int, ...]]] = [
+SHAPES: list[tuple[type[BatchNormBase], tuple[int, ...]]] = [
     (BatchNorm1d, (8, 5)),
     (BatchNorm1d, (4, 5, 7)),
     (BatchNorm2d, (4, 5, 3, 6)),
@@ -43,7 +43,7 @@ OPTIONS: list[dict[str, Any]] = [
 LOW = [torch.bfloat16, torch.float16]
 
 
-def pair(kind: type[_BatchNorm], channels: int, **options: Any) -> tuple[_BatchNorm, nn.Module]:
+def pair(kind: type[BatchNormBase], channels: int, **options: Any) -> tuple[BatchNormBase, nn.Module]:
     """Our layer and torch's, with the same random parameters and running statistics."""
     generator = torch.Generator().manual_seed(1)
     theirs = PAIRS[kind](channels, **options)
@@ -81,7 +81,7 @@ def assert_same_step(ours: nn.Module, theirs: nn.Module, input: Tensor) -> None:
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize(("kind", "shape"), SHAPES, ids=str)
 def test_training_and_evaluation_equal_torch(
-    kind: type[_BatchNorm], shape: tuple[int, ...], options: dict[str, Any], draw: Draw
+    kind: type[BatchNormBase], shape: tuple[int, ...], options: dict[str, Any], draw: Draw
 ) -> None:
     ours, theirs = pair(kind, shape[1], **options)
     for _ in range(3):
@@ -167,7 +167,7 @@ def test_running_variance_is_unbiased_and_output_is_not(draw: Draw) -> None:
     ],
 )
 def test_memory_format_is_kept(
-    kind: type[_BatchNorm], shape: tuple[int, ...], layout: torch.memory_format, training: bool, draw: Draw
+    kind: type[BatchNormBase], shape: tuple[int, ...], layout: torch.memory_format, training: bool, draw: Draw
 ) -> None:
     ours, theirs = pair(kind, shape[1])
     ours.train(training), theirs.train(training)
@@ -208,7 +208,7 @@ def test_layout_of_any_dense_input_is_kept(draw: Draw) -> None:
 @pytest.mark.parametrize(
     ("kind", "shape"), [(BatchNorm1d, (0, 5)), (BatchNorm2d, (0, 5, 3, 3)), (BatchNorm2d, (4, 5, 0, 3))]
 )
-def test_empty_input_equals_torch(kind: type[_BatchNorm], shape: tuple[int, ...], training: bool) -> None:
+def test_empty_input_equals_torch(kind: type[BatchNormBase], shape: tuple[int, ...], training: bool) -> None:
     ours, theirs = pair(kind, 5)
     ours.train(training), theirs.train(training)
     assert_same_step(ours, theirs, torch.empty(shape))
@@ -285,7 +285,7 @@ def test_one_axis_is_too_few() -> None:
         (BatchNorm3d, (2, 3, 4, 4), r"expected 5D input \(got 4D input\)"),
     ],
 )
-def test_wrong_number_of_axes(kind: type[_BatchNorm], shape: tuple[int, ...], message: str) -> None:
+def test_wrong_number_of_axes(kind: type[BatchNormBase], shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(ValueError):
         PAIRS[kind](3)(ones(*shape))
     with pytest.raises(ValueError, match=message):

@@ -11,7 +11,7 @@ from tolerances import assert_close
 from torch import Tensor, nn
 
 from surveylab.normalization import BatchNorm1d, BatchNorm2d
-from surveylab.normalization.batch_norm import _BatchNorm
+from surveylab.normalization.batch_norm_layers import BatchNormBase
 
 Draw = Callable[..., Tensor]
 
@@ -26,7 +26,7 @@ Draw = Callable[..., Tensor]
     ],
     ids=["training", "average of all batches", "evaluation"],
 )
-def test_compiled_equals_eager(layer: _BatchNorm, shape: tuple[int, ...], draw: Draw) -> None:
+def test_compiled_equals_eager(layer: BatchNormBase, shape: tuple[int, ...], draw: Draw) -> None:
     eager, original = copy.deepcopy(layer), copy.deepcopy(layer)
     compiled: nn.Module = torch.compile(original, fullgraph=True)  # type: ignore[assignment]
     for _ in range(2):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from surveylab.normalization import BatchNorm1d, BatchNorm2d, batch_norm
-from surveylab.normalization.batch_norm import _BatchNorm
+from surveylab.normalization.batch_norm_layers import BatchNormBase
 
 Draw = Callable[..., Tensor]
 
@@ -29,7 +29,7 @@ def no_slow_fallback() -> Iterator[None]:
         yield
 
 
-def replicas(kind: type[_BatchNorm], channels: int, **options: Any) -> list[_BatchNorm]:
+def replicas(kind: type[BatchNormBase], channels: int, **options: Any) -> list[BatchNormBase]:
     """Layers with different parameters and running statistics."""
     layers = [kind(channels, **options) for _ in range(R)]
     generator = torch.Generator().manual_seed(3)
@@ -48,7 +48,7 @@ def replicas(kind: type[_BatchNorm], channels: int, **options: Any) -> list[_Bat
 )
 @pytest.mark.parametrize(("kind", "shape"), [(BatchNorm1d, (8, 5)), (BatchNorm2d, (3, 5, 4, 2))], ids=str)
 def test_population_equals_a_loop(
-    kind: type[_BatchNorm], shape: tuple[int, ...], options: dict[str, Any], training: bool, draw: Draw
+    kind: type[BatchNormBase], shape: tuple[int, ...], options: dict[str, Any], training: bool, draw: Draw
 ) -> None:
     layers = [layer.train(training) for layer in replicas(kind, shape[1], **options)]
     parameters, buffers = stack_module_state(layers)
