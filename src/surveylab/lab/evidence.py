@@ -31,6 +31,10 @@ from surveylab.lab.data import Dataset
 from surveylab.lab.session import Run, current, machine, versions
 
 
+# Tells the comparison of re-executed pages that the numbers in a text may differ on another machine.
+COMPUTED = "\n\n<!-- computed -->"
+
+
 class NotReproducedError(AssertionError):
     """A re-executed result contradicts the published one."""
 
@@ -80,7 +84,7 @@ def check(claim: str, values: Any = None, *, data: Dataset | None = None) -> Non
 
 def say(text: str) -> None:
     """Show a paragraph of Markdown whose numbers the run has just computed."""
-    display({"text/plain": "computed text", "text/markdown": text}, raw=True)
+    display({"text/plain": "computed text", "text/markdown": text + COMPUTED}, raw=True)
 
 
 def _reproduced(run: Run, again: Evidence) -> Evidence:
@@ -131,4 +135,4 @@ def summary() -> None:
         symbol, word = BADGES[evidence.verdict]
         rows.append(f"| {run.claims[name].says} | {symbol} {word} | {interval.replace('-', '−')} |")
     head = "| claim | verdict | estimate and 99 % interval |\n|---|---|---|\n"
-    display({"text/plain": "summary", "text/markdown": head + "\n".join(rows)}, raw=True)
+    display({"text/plain": "summary", "text/markdown": head + "\n".join(rows) + COMPUTED}, raw=True)

@@ -54,9 +54,9 @@ class Run:
         """Replicates in each of the three populations."""
         return REPLICATES[self.profile]
 
-    def streams(self) -> list[Stream]:
-        """One stream a replicate, population by population."""
-        return make_streams(self.seed, self.replicates)
+    def streams(self, times: int = 1) -> list[Stream]:
+        """One stream a replicate, population by population; ``times`` as many where runs are short."""
+        return make_streams(self.seed, times * self.replicates)
 
     def pick(self, *, smoke: T, standard: T, full: T | None = None) -> T:
         """The value for this run's profile; ``full`` is ``standard`` unless given."""
@@ -66,12 +66,12 @@ class Run:
 
     def by_population(self, values: torch.Tensor) -> torch.Tensor:
         """One value a replicate, (3n,), as populations: (3, n), in double precision on the CPU."""
-        if values.numel() != 3 * self.replicates:
+        if values.numel() == 0 or values.numel() % (3 * self.replicates):
             raise ValueError(
-                f"values must be one a replicate, 3 × {self.replicates} in all; "
+                f"values must be one a replicate, 3 × {self.replicates} in all or a multiple of it; "
                 f"got shape {tuple(values.shape)}"
             )
-        return values.detach().double().cpu().reshape(3, self.replicates)
+        return values.detach().double().cpu().reshape(3, -1)
 
 
 _current: Run | None = None
