@@ -75,7 +75,8 @@ def _in_brief(evidence: Evidence) -> str:
         return ""
     unit = f" {escape(evidence.unit)}" if evidence.unit else ""
     if evidence.low is None or evidence.high is None:
-        return f"({number(evidence.estimate)}{unit})"
+        name = "largest error " if evidence.kind == "identity" else ""
+        return f"({name}{number(evidence.estimate)}{unit})"
     return f"({number(evidence.estimate, sign=True)} {interval(evidence.low, evidence.high)}{unit})"
 
 
