@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 import subprocess
 import sys
 import tomllib
@@ -41,6 +43,13 @@ def test_a_room_needs_nothing_but_torch(room: str) -> None:
     modules = {f"surveylab.{room}", *graph.find_descendants(f"surveylab.{room}")}
     imported = {name.split(".")[0] for m in modules for name in graph.find_modules_directly_imported_by(m)}
     assert imported - set(sys.stdlib_module_names) <= {"torch", "surveylab"}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_api_reference_names_all_that_a_room_exports(room: str) -> None:
+    page = (ROOT / f"book/api/{room}.md").read_text(encoding="utf-8")
+    exported = set(importlib.import_module(f"surveylab.{room}").__all__)
+    assert exported <= set(re.findall(r"^\.\. auto(?:class|function):: (\w+)$", page, re.M))
 
 
 @pytest.mark.parametrize("module", ["surveylab.claims", "surveylab.press.cli", "surveylab.press.build"])
