@@ -30,7 +30,6 @@ from surveylab.lab import tuning
 from surveylab.lab.data import Dataset
 from surveylab.lab.session import Run, current, machine, versions
 
-
 # Tells the comparison of re-executed pages that the numbers in a text may differ on another machine.
 COMPUTED = "\n\n<!-- computed -->"
 

@@ -56,7 +56,7 @@ def tuned(arm: str, rates: Sequence[float], sweep: Callable[[list[float]], Tenso
     found = sweeps()
     if arm not in found or found[arm]["grid"] != rates:
         if run.profile == "smoke":
-            return rates[len(rates) // 2]  # decides nothing, so an author can see a chapter run before tuning it
+            return rates[len(rates) // 2]  # so that an author can see a chapter run before tuning it
         why = "has not been tuned" if arm not in found else "was tuned on another grid"
         raise TuningError(f"{arm} {why}; run: surveylab tune {run.chapter}")
     return float(found[arm]["rate"])
