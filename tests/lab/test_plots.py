@@ -117,16 +117,15 @@ def test_dots_leave_missing_values_out(axes: Axes) -> None:
     assert along(axes.lines[-1]) == [0, 0]
 
 
-def test_pictures() -> None:
-    figure = plt.figure()
-    grey, colour = np.random.default_rng(0).random((5, 4)), torch.rand(3, 5, 4)
-    plots.image_row(figure, [grey, colour], ["grey", "colour"])
-    one, two = figure.axes
-    np.testing.assert_array_equal(one.images[0].get_array(), grey)
-    np.testing.assert_array_equal(two.images[0].get_array(), colour.permute(1, 2, 0))
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["grey", "colour"]
-    with pytest.raises(ValueError, match="zip"):
-        plots.image_row(figure, [grey], ["one", "two"])
+def test_sweep_table() -> None:
+    one = {"rate": 0.5, "grid": [0.25, 0.5, 1.0], "scores": [[0.1, 0.3], [0.8, 1.0], [0.5, 0.5]]}
+    two = {"rate": 0.25, "grid": [0.25, 0.5, 1.0], "scores": [[0.9, 0.9], [0.4, 0.6], [0.0, 0.0]]}
+    figure = plots.sweep_table({"one": one, "two": two})
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.texts] == ["20", "90", "50", "90", "50", "0"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["2⁻²", "2⁻¹", "2⁰"]
+    outlined = [(p.get_x(), p.get_y()) for p in axes.patches]
+    assert outlined == [(1, 0), (0, 1)]  # (column, row)
     plt.close(figure)
 
 

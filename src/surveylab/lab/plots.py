@@ -6,7 +6,7 @@ colour and its marker throughout a chapter, and is named beside its line.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -15,11 +15,13 @@ import numpy.typing as npt
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 # Okabe and Ito's palette without its yellow, which is too light for lines on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#555555")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 INK = "#222222"
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def style() -> None:
@@ -138,14 +140,36 @@ def dots(
         axes.axvline(0, color=INK, linewidth=0.8)
 
 
-def image_row(figure: Figure, images: Sequence[npt.ArrayLike], titles: Sequence[str]) -> None:
-    """Pictures side by side, each under its title; (H, W) is shown in grey, (3, H, W) in colour."""
-    for place, (image, title) in enumerate(zip(images, titles, strict=True)):
-        axes = figure.add_subplot(1, len(images), place + 1)
-        array = np.asarray(image)
-        axes.imshow(array if array.ndim == 2 else array.transpose(1, 2, 0), cmap="gray")
-        axes.set_title(title)
-        axes.axis("off")
+def sweep_table(sweeps: Mapping[str, Mapping[str, Any]], *, width: float = 7.6) -> Figure:
+    """Mean scores of every arm, a row, at every rate, a column, in per cent; the chosen rate outlined.
+
+    Args:
+        sweeps: As `surveylab.lab.sweeps` returns them, all on one grid.
+        width: Of the figure, in inches.
+    """
+    arms = list(sweeps)
+    grid = sweeps[arms[0]]["grid"]
+    means = np.array([np.mean(sweeps[arm]["scores"], axis=1) for arm in arms])
+    figure, axes = plt.subplots(figsize=(width, 0.7 + 0.3 * len(arms)), layout="constrained")
+    columns = [f"2{str(round(np.log2(rate))).translate(_SUPERSCRIPTS)}" for rate in grid]
+    sns.heatmap(
+        100 * means,
+        ax=axes,
+        cmap="cividis",
+        annot=True,
+        fmt=".0f",
+        annot_kws={"size": 8},
+        cbar=False,
+        xticklabels=columns,
+        yticklabels=arms,
+        linewidths=0.5,
+    )
+    for row, arm in enumerate(arms):
+        place = grid.index(sweeps[arm]["rate"])
+        axes.add_patch(Rectangle((place, row), 1, 1, fill=False, edgecolor=COLOURS[1], linewidth=2.5))
+    axes.set(xlabel="learning rate")
+    axes.tick_params(length=0)
+    return figure
 
 
 def _quantiles(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
