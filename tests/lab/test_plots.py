@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 from surveylab.lab import plots
 
@@ -124,7 +125,7 @@ def test_sweep_table() -> None:
     (axes,) = figure.axes
     assert [text.get_text() for text in axes.texts] == ["20", "90", "50", "90", "50", "0"]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["2⁻²", "2⁻¹", "2⁰"]
-    outlined = [(p.get_x(), p.get_y()) for p in axes.patches]
+    outlined = [p.get_xy() for p in axes.patches if isinstance(p, Rectangle)]
     assert outlined == [(1, 0), (0, 1)]  # (column, row)
     plt.close(figure)
 
