@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import small_book
+from small_book import ROOT
 
 from surveylab.press import build as press_build
 from surveylab.press.build import build, stage
+from surveylab.press.citations import authors_and_years
 from surveylab.press.project import PressError
 
 
@@ -65,10 +67,18 @@ def test_every_link_leads_somewhere_and_nothing_is_loaded_from_elsewhere(site: P
 def test_what_the_pages_show(site: Path) -> None:
     chapter = (site / "demo/one.html").read_text(encoding="utf-8")
     assert 'id="claim-good"' in chapter and "Provenance" in chapter and "A processor, AVX2" in chapter
+    assert '<a href="../references.html">One 2020</a>: Table 1' in chapter  # a card's source, and the place in it
     assert "5 statements." in (site / "intro.html").read_text(encoding="utf-8")
     assert "url=intro.html" in (site / "index.html").read_text(encoding="utf-8")
     assert not (site / "demo/two.html").exists()
     assert "Later" not in (site / "ledger.html").read_text(encoding="utf-8")
+
+
+def test_sources_are_named_by_authors_and_year() -> None:
+    named = authors_and_years(ROOT / "book" / "references.bib")
+    assert named["wu2018group"] == "Wu and He 2018"
+    assert named["he2016deep"] == "He et al. 2016"
+    assert all(re.search(r" \d{4}$", name) for name in named.values())
 
 
 @pytest.mark.slow

@@ -8,24 +8,26 @@ import os
 import textwrap
 from collections.abc import Mapping
 from difflib import get_close_matches
+from html import escape
 from typing import Any
 
 import torch
 from IPython.display import display
 
 from surveylab.claims import (
-    BADGES,
     Evidence,
     agreement,
     evidence_of,
     judge,
     published_path,
     read_notebook,
+    render_badge,
     render_html,
     render_text,
     run_of,
     same_machine,
 )
+from surveylab.claims.render import number
 from surveylab.lab import tuning
 from surveylab.lab.data import Dataset
 from surveylab.lab.session import Run, current, machine, versions
@@ -120,18 +122,24 @@ def show_source(function: Any) -> None:
 
 
 def summary() -> None:
-    """A table of what this run has checked: claim, verdict, estimate and interval."""
+    """A table of what this run has checked: each claim, linked to its card, with its verdict and estimate."""
     run = current()
     if tuning.is_tuning():
         return
-    rows = []
-    for name, evidence in run.evidence.items():
-        interval = (
-            f"{evidence.estimate:.3g} [{evidence.low:.3g}, {evidence.high:.3g}] {evidence.unit}"
-            if evidence.low is not None and evidence.high is not None and evidence.estimate is not None
-            else "–"
-        )
-        symbol, word = BADGES[evidence.verdict]
-        rows.append(f"| {run.claims[name].says} | {symbol} {word} | {interval.replace('-', '−')} |")
-    head = "| claim | verdict | estimate and 99 % interval |\n|---|---|---|\n"
-    display({"text/plain": "summary", "text/markdown": head + "\n".join(rows) + COMPUTED}, raw=True)
+    rows = [
+        f'<tr><td><a href="#claim-{name}"><code>{name}</code></a></td>'
+        f"<td>{render_badge(evidence.verdict)}</td><td>{_result(evidence)}</td></tr>"
+        for name, evidence in run.evidence.items()
+    ]
+    head = "<thead><tr><th>claim</th><th>verdict</th><th>estimate and 99 % interval</th></tr></thead>"
+    table = f'<table class="sl-summary">{head}<tbody>{"".join(rows)}</tbody></table>'
+    display({"text/plain": "summary", "text/html": table}, raw=True)
+
+
+def _result(evidence: Evidence) -> str:
+    if evidence.estimate is None:
+        return ""
+    estimate, unit = number(evidence.estimate), escape(evidence.unit or "")
+    if evidence.low is None or evidence.high is None:
+        return f"{estimate} {unit}"
+    return f"{estimate} [{number(evidence.low)}, {number(evidence.high)}] {unit}"

@@ -24,6 +24,7 @@ import yaml
 
 from surveylab.claims import provenance_of
 from surveylab.press import ledger, pages
+from surveylab.press.citations import with_citations
 from surveylab.press.findings import Findings, load_findings
 from surveylab.press.project import Notebook, PressError, Project, text_of
 from surveylab.press.provenance import evidence_table, provenance
@@ -115,7 +116,9 @@ def stage(root: Path) -> dict[str, bytes]:
         link = f"notebooks/{chapter}.ipynb" if path.is_file() else None
         if link:
             files[link] = path.read_bytes()
-        files[name] = _json(_with_provenance(notebook, name, chapter, link))
+        staged = _with_provenance(notebook, name, chapter, link)
+        with_citations(staged, name, book / "references.bib")
+        files[name] = _json(staged)
     files["ledger.md"] = ledger.ledger(findings).encode()
     files["corrections.md"] = pages.corrections(findings).encode()
     files["review.md"] = pages.review(findings).encode()

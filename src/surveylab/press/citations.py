@@ -1,0 +1,48 @@
+"""On the page, a card names its sources as authors and year, linked to the bibliography, instead of by key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from html import escape
+from pathlib import Path
+from typing import Any
+
+Notebook = dict[str, Any]
+
+# As surveylab.claims.render writes it: the keys, and after a colon the place in the source.
+_SOURCES = re.compile(r"(<dt>Sources</dt><dd>)([^<:]*)")
+
+
+@cache
+def authors_and_years(bibliography: Path) -> Mapping[str, str]:
+    """How each entry of a bibliography is named in running text: "Wu and He 2018", "He et al. 2016"."""
+    from pybtex.database import parse_file
+
+    named = {}
+    for key, entry in parse_file(str(bibliography), bib_format="bibtex").entries.items():
+        people = entry.persons.get("author") or entry.persons.get("editor") or []
+        names = [" ".join([*person.prelast_names, *person.last_names]) for person in people]
+        who = f"{names[0]} et al." if len(names) > 2 else " and ".join(names)
+        plain = re.sub(r"[{}\\]", "", f"{who} {entry.fields.get('year', '')}").strip()
+        named[key] = plain or key
+    return named
+
+
+def with_citations(notebook: Notebook, name: str, bibliography: Path) -> None:
+    """Name the sources of every card in place; ``name`` says how deep the page lies below the book's root."""
+    named = authors_and_years(bibliography)
+    page = "../" * name.count("/") + "references.html"
+
+    def cited(match: re.Match[str]) -> str:
+        keys = [key.strip() for key in match[2].split(",")]
+        links = [f'<a href="{page}">{escape(named.get(key, key))}</a>' for key in keys]
+        return match[1] + "; ".join(links)
+
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            html = output.get("data", {}).get("text/html")
+            if html is not None:
+                text = "".join(html) if isinstance(html, list) else html
+                output["data"]["text/html"] = _SOURCES.sub(cited, text)
