@@ -1,4 +1,4 @@
-"""On the page, a card names its sources as authors and year, linked to the bibliography, instead of by key."""
+"""On the page a card names its sources by authors and year, linked to the bibliography, not by key."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 Notebook = dict[str, Any]
 
-# As surveylab.claims.render writes it: the keys, and after a colon the place in the source.
-_SOURCES = re.compile(r"(<dt>Sources</dt><dd>)([^<:]*)")
+# As surveylab.claims.render writes them: keys between commas; those that a source claim rests on as code.
+_SOURCES = re.compile(r"(<dt>Sources</dt><dd>|Rests on )((?:<code>[^<]*</code>(?:, )?)+|[^<:]+)")
 
 
 @cache
@@ -36,7 +36,7 @@ def with_citations(notebook: Notebook, name: str, bibliography: Path) -> None:
     page = "../" * name.count("/") + "references.html"
 
     def cited(match: re.Match[str]) -> str:
-        keys = [key.strip() for key in match[2].split(",")]
+        keys = [key.strip() for key in re.sub("</?code>", "", match[2]).split(",")]
         links = [f'<a href="{page}">{escape(named.get(key, key))}</a>' for key in keys]
         return match[1] + "; ".join(links)
 
