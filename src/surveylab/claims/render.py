@@ -187,9 +187,8 @@ def _facts(claim: Claim, evidence: Evidence) -> list[str]:
             margin += f" (a factor of {_factor(evidence.margin)})"
         rows.append((name, margin, False))
     if claim.why:
-        rows.append(
-            ("Why this " + ("tolerance" if evidence.kind == "identity" else "margin"), claim.why, True)
-        )
+        reasons = {"identity": "Why this tolerance", "source": "Why cited"}
+        rows.append((reasons.get(evidence.kind, "Why this margin"), claim.why, True))
     if evidence.replicates:
         rows.append(("Runs", _replicates(evidence), False))
     if evidence.statistic == "sign" and evidence.values is not None:

@@ -46,8 +46,8 @@ class Evidence:
     """What a run showed about one claim: every value, and all that follows from the values.
 
     ``level``, ``direction`` and ``statistic`` are None where there is no interval (identity, source).
-    ``detectable`` is the smallest effect the run could have shown: the margin and half the width of the
-    interval.
+    ``detectable`` is the smallest effect the run could have shown: the margin and the distance from the
+    estimate to the farther end of the interval.
     """
 
     claim: str
@@ -140,7 +140,7 @@ def judge(claim: Claim, values: Any, *, profile: str, seed: int, data: dict[str,
             verdict = "inconclusive"
             if interval is not None:
                 low, high = interval
-                detectable = claim.margin + (high - low) / 2
+                detectable = claim.margin + max(estimate - low, high - estimate)
                 # A measurement is one run: it has no populations to guard it.
                 means = array.mean(axis=1) if claim.kind == "experiment" else array.mean(keepdims=True)
                 verdict = decide(low, high, means, margin=claim.margin, direction=claim.direction)
@@ -206,14 +206,16 @@ def sign_interval(values: npt.ArrayLike, level: float = LEVEL) -> tuple[float, f
 def combine(verdicts: Iterable[str]) -> str:
     """The verdict on a statement that was split into several claims.
 
-    What is merely cited gives way to what was run; parts that disagree make it *mixed*; no parts at all,
-    *missing*.
+    What is merely cited gives way to what was run; decided parts that disagree make it *mixed*; if those
+    agree and others are open, it is *inconclusive*; no parts at all, *missing*.
     """
     given = set(verdicts)
-    decided = given - {"cited"} or given
-    if not decided:
+    judged = given - {"cited"} or given
+    if not judged:
         return "missing"
-    return decided.pop() if len(decided) == 1 else "mixed"
+    if len(judged - {"inconclusive"}) > 1:
+        return "mixed"
+    return "inconclusive" if "inconclusive" in judged else judged.pop()
 
 
 def agreement(published: Evidence, again: Evidence, *, same_machine: bool, comparisons: int) -> str | None:

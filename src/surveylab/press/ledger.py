@@ -22,7 +22,7 @@ MEANINGS = {
     "small to matter.",
     "inconclusive": "The interval reaches across the margin. The run decides nothing, and the book says how "
     "small an effect it could have shown.",
-    "mixed": "A statement was split into several claims, and their verdicts differ.",
+    "mixed": "A statement was split into several claims, and those decided disagree.",
     "cited": "Only the literature can decide it; the source and the place in it are named.",
 }
 
