@@ -116,7 +116,7 @@ def stage(root: Path) -> dict[str, bytes]:
         link = f"notebooks/{chapter}.ipynb" if path.is_file() else None
         if link:
             files[link] = path.read_bytes()
-        staged = _with_provenance(notebook, name, chapter, link)
+        staged = _with_provenance(notebook, name, chapter, link, pages.conclusion(findings, chapter))
         with_citations(staged, name, book / "references.bib")
         files[name] = _json(staged)
     files["ledger.md"] = ledger.ledger(findings).encode()
@@ -159,14 +159,24 @@ def _toc(raw: bytes, published: list[str]) -> bytes:
     return yaml.safe_dump(toc, sort_keys=False, allow_unicode=True).encode()
 
 
-def _with_provenance(notebook: Notebook, name: str, chapter: str, source: str | None) -> Notebook:
-    """The notebook as it goes into the book: provenance at its end, no label twice."""
+def _with_provenance(
+    notebook: Notebook, name: str, chapter: str, source: str | None, conclusion: str
+) -> Notebook:
+    """The notebook as it goes into the book: conclusion and provenance at its end, no label twice."""
     staged = copy.deepcopy(notebook)
     if name.startswith("full/"):
         _without_labels(staged)
     text = provenance(chapter, provenance_of(notebook), source=source)
-    staged["cells"].append({"cell_type": "markdown", "id": "provenance", "metadata": {}, "source": text})
+    cells = staged["cells"]
+    if conclusion and not name.startswith("full/"):  # the findings are those of the standard edition
+        exercises = [place for place, cell in enumerate(cells) if cell.get("id") == "exercises"]
+        cells.insert(exercises[0] if exercises else len(cells), _prose("conclusion", conclusion))
+    cells.append(_prose("provenance", text))
     return staged
+
+
+def _prose(id: str, text: str) -> dict[str, Any]:
+    return {"cell_type": "markdown", "id": id, "metadata": {}, "source": text}
 
 
 def _without_labels(notebook: Notebook) -> None:

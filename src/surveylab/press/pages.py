@@ -6,13 +6,14 @@ Pure functions of the findings; nothing is measured, and nothing is written.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from html import escape
 
-from surveylab.claims import Evidence, render_badge
+from surveylab.claims import Claim, Evidence, render_badge
 from surveylab.claims.render import number
 from surveylab.press.findings import Findings
 from surveylab.press.ledger import card, interval, linked_badge, raw_html, summary
-from surveylab.press.review import Sentence
+from surveylab.press.review import Sentence, chapters_of
 
 
 def corrections(findings: Findings) -> str:
@@ -48,21 +49,68 @@ def _correction(sentence: Sentence, findings: Findings) -> str:
     )
     if not claims or not against:
         return ""
+    better = _better(claims) or [
+        '<p class="sl-label">In its place</p>',
+        "<p>No sentence is put in its place: read the findings above as they stand.</p>",
+    ]
+    return _held_against(sentence, claims, findings, f"correction-{sentence.id}", better, card)
+
+
+def conclusion(findings: Findings, chapter: str) -> str:
+    """What a chapter's evidence says, statement by statement of the review; empty without evidence."""
+    parts = []
+    for sentence in next((c.text for c in chapters_of(findings.review) if c.name == chapter), ()):
+        claims = [
+            c
+            for c in findings.covering(sentence.id or "")
+            if c.id in findings.evidence and c.chapter == chapter
+        ]
+        if claims:
+            place = f"concluded-{sentence.id}"
+            parts.append(_held_against(sentence, claims, findings, place, _better(claims), _on_this_page))
+    if not parts:
+        return ""
+    return "\n".join(
+        [
+            "## What the evidence says\n",
+            "Each sentence of the review, the verdict on it, and what that rests on. Where the evidence asks "
+            "for another sentence, it stands below.\n",
+            *parts,
+        ]
+    )
+
+
+def _on_this_page(claim: Claim) -> str:
+    return f"#claim-{claim.id}"
+
+
+def _better(claims: list[Claim]) -> list[str]:
+    better = [f'<p class="sl-better">{escape(c.corrects)}</p>' for c in claims if c.corrects]
+    return ['<p class="sl-label">In its place</p>', *better] if better else []
+
+
+def _held_against(
+    sentence: Sentence,
+    claims: list[Claim],
+    findings: Findings,
+    place: str,
+    better: list[str],
+    href: Callable[[Claim], str],
+) -> str:
+    """A sentence of the review, the verdict on it, the claims that decide it, and what should replace it."""
+    assert sentence.id
     found = [
-        f"<li>{linked_badge(findings.evidence[c.id].verdict, card(c), c.id)} {escape(c.says)} "
+        f"<li>{linked_badge(findings.evidence[c.id].verdict, href(c), c.id)} {escape(c.says)} "
         f"{_in_brief(findings.evidence[c.id])}</li>"
         for c in claims
     ]
-    better = [f'<p class="sl-better">{escape(c.corrects)}</p>' for c in claims if c.corrects] or [
-        "<p>No sentence is put in its place: read the findings above as they stand.</p>"
-    ]
     return raw_html(
         [
-            f'<section class="sl-correction" id="correction-{sentence.id}" aria-label="{sentence.id}">',
+            f'<section class="sl-correction" id="{place}" aria-label="{sentence.id}">',
             f'<p class="sl-label">The review</p><blockquote><p>{escape(sentence.says)}</p></blockquote>',
-            f'<p class="sl-label">The evidence {render_badge(verdict)}</p><ul>',
+            f'<p class="sl-label">The evidence {render_badge(findings.verdict(sentence.id))}</p><ul>',
             *found,
-            '</ul><p class="sl-label">In its place</p>',
+            "</ul>",
             *better,
             "</section>",
         ]
