@@ -10,6 +10,7 @@ import pytest
 from tiny_project import GOOD, card, outputs, read, write_chapter, write_notebook
 
 from surveylab.claims import provenance_of, run_of
+from surveylab.press import publish
 
 
 def replace(path: Path, old: str, new: str) -> None:
@@ -103,6 +104,15 @@ def test_fresh_chapters_are_left_alone(root, page, surveylab):
     said = surveylab("status")
     assert said.code == 0
     assert "demo/one  fresh" in said.out and "2 supported, 1 cited" in said.out
+
+
+def test_a_fresh_chapter_is_executed_on_another_device_if_asked(root, page, surveylab, monkeypatch):
+    asked = []
+    monkeypatch.setattr(publish, "_carry_out", lambda waiting: asked.extend(waiting) or [])
+    assert surveylab("run", "--device", "cpu").out == "demo/one: fresh\n"  # that is where it ran
+    assert not asked
+    surveylab("run", "--device", "cuda")
+    assert [task.parameters["device"] for _, _, task in asked] == ["cuda"]
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def perform(task: Task, on_cell: OnCell | None = None) -> Executed:
         ):
             executed = _execute(task, source, folder, stderr, progress)
     except PapermillExecutionError as error:
-        if error.ename == "DeviceError":
+        if error.ename in ("DeviceError", "CandidateError"):
             # The lab's own message says all; where in the chapter it was asked does not matter.
             raise ChapterFailed(task.chapter, error.evalue.strip(), exit_code=2) from error
         raise _failed(task, source, progress, _explain(error.ename, error.evalue)) from error

@@ -81,7 +81,7 @@ def run(project: Project, chapters: list[str], options: Run, say: Say) -> int:
             if state.kind == REWORD and state.mended and not options.force:
                 write_atomically(path, state.mended)
                 say(f"{chapter}: fresh; wording carried over without executing")
-            elif state.kind == FRESH and options.candidate is None and not options.force:
+            elif state.kind == FRESH and not _asks_for_more(options, state):
                 say(f"{chapter}: fresh")
             else:
                 ensure_writable(path)
@@ -104,6 +104,13 @@ def run(project: Project, chapters: list[str], options: Run, say: Say) -> int:
     if failed:
         say(f"{failed} of {counted(len(chapters), 'chapter')} failed")
     return 1 if failed else 0
+
+
+def _asks_for_more(options: Run, state: State) -> bool:
+    """Whether a fresh chapter is to be executed all the same: on another device, with a candidate, by force."""
+    stored = record.provenance_of(state.notebook) if state.notebook else {}
+    elsewhere = options.device not in ("auto", stored.get("device"))
+    return options.force or options.candidate is not None or elsewhere
 
 
 def _task(project: Project, chapter: str, options: Run) -> Task:
