@@ -223,9 +223,7 @@ def test_an_absent_device_is_one_line_and_stops_at_once(root, page, surveylab):
 
 @pytest.mark.slow
 def test_a_candidate_that_is_not_there_is_wrong_use(root, surveylab):
-    code = (
-        "class CandidateError(ValueError): pass\nraise CandidateError('cannot import mine')"
-    )
+    code = "class CandidateError(ValueError): pass\nraise CandidateError('cannot import mine')"
     write_chapter(root, "demo/one", [code])
     said = surveylab("run", "--profile", "smoke", "--candidate", "mine:Norm")
     assert (said.code, said.err) == (2, "surveylab: demo/one: cannot import mine\n")

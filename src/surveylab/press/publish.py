@@ -107,7 +107,7 @@ def run(project: Project, chapters: list[str], options: Run, say: Say) -> int:
 
 
 def _asks_for_more(options: Run, state: State) -> bool:
-    """Whether a fresh chapter is to be executed all the same: on another device, with a candidate, by force."""
+    """Whether a fresh chapter is to be executed all the same: elsewhere, with a candidate, or by force."""
     stored = record.provenance_of(state.notebook) if state.notebook else {}
     elsewhere = options.device not in ("auto", stored.get("device"))
     return options.force or options.candidate is not None or elsewhere
