@@ -24,7 +24,7 @@ import yaml
 
 from surveylab.claims import provenance_of
 from surveylab.press import ledger, pages
-from surveylab.press.citations import with_citations
+from surveylab.press.citations import authors_and_years, with_citations
 from surveylab.press.findings import Findings, load_findings
 from surveylab.press.project import Notebook, PressError, Project, text_of
 from surveylab.press.provenance import evidence_table, provenance
@@ -110,6 +110,7 @@ def stage(root: Path) -> dict[str, bytes]:
     config, toc = ((root / name).read_bytes() for name in ("_config.yml", "_toc.yml"))
     files |= {"_config.yml": config, "_toc.yml": _toc(toc, published)}
     findings, notebooks = load_findings(root, published)
+    named = authors_and_years(book / "references.bib") if notebooks else {}
     for name, notebook in notebooks.items():
         chapter = name.removesuffix(".ipynb").removeprefix("full/")
         path = Project(root).source(chapter)
@@ -117,7 +118,7 @@ def stage(root: Path) -> dict[str, bytes]:
         if link:
             files[link] = path.read_bytes()
         staged = _with_provenance(notebook, name, chapter, link, pages.conclusion(findings, chapter))
-        with_citations(staged, name, book / "references.bib")
+        with_citations(staged, name, named)
         files[name] = _json(staged)
     files["ledger.md"] = ledger.ledger(findings).encode()
     files["corrections.md"] = pages.corrections(findings).encode()

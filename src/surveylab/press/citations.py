@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache
 from html import escape
 from pathlib import Path
-from typing import Any
 
-Notebook = dict[str, Any]
+from surveylab.press.project import Notebook
 
 # As surveylab.claims.render writes them: keys between commas; those that a source claim rests on as code.
 _SOURCES = re.compile(r"(<dt>Sources</dt><dd>|Rests on )((?:<code>[^<]*</code>(?:, )?)+|[^<:]+)")
 
 
-@cache
 def authors_and_years(bibliography: Path) -> Mapping[str, str]:
     """How each entry of a bibliography is named in running text: "Wu and He 2018", "He et al. 2016"."""
     from pybtex.database import parse_file
@@ -30,9 +27,8 @@ def authors_and_years(bibliography: Path) -> Mapping[str, str]:
     return named
 
 
-def with_citations(notebook: Notebook, name: str, bibliography: Path) -> None:
+def with_citations(notebook: Notebook, name: str, named: Mapping[str, str]) -> None:
     """Name the sources of every card in place; ``name`` says how deep the page lies below the book's root."""
-    named = authors_and_years(bibliography)
     page = "../" * name.count("/") + "references.html"
 
     def cited(match: re.Match[str]) -> str:
