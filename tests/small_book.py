@@ -90,10 +90,13 @@ def make_book(root: Path) -> Path:
         "book/review_text.yml": REVIEW,
         "book/claims.yml": CLAIMS,
         "book/references.bib": BIBLIOGRAPHY,
-        "book/intro.md": "# A small book\n\n{{statements}} statements.\n\n{{summary}}\n\n{{legend}}\n",
+        "book/intro.md": "# A small book\n\n{{statements}} statements.\n\n{{summary}}\n\n{{wall}}\n\n"
+        "{{effects}}\n\n{{legend}}\n",
+        "book/data.md": "# Data\n\n## Tiny\n\nA little.\n",
         "book/references.md": "# References\n\n```{bibliography}\n:all:\n```\n",
         "_toc.yml": "format: jb-book\nroot: intro\nparts:\n"
         "  - caption: Evidence\n    chapters: [{file: ledger}, {file: corrections}, {file: review}]\n"
+        "  - caption: Method\n    chapters: [{file: data}]\n"
         "  - caption: Demo\n    chapters: [{file: demo/one}, {file: demo/two}]\n"
         "  - caption: Later\n    chapters: [{file: later/three}]\n"
         "  - caption: Reference\n    chapters: [{file: references}]\n",

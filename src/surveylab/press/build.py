@@ -23,9 +23,10 @@ from typing import Any
 import yaml
 
 from surveylab.claims import provenance_of
-from surveylab.press import ledger, pages
+from surveylab.press import ledger, overview, pages
 from surveylab.press.citations import authors_and_years, with_citations
 from surveylab.press.findings import Findings, load_findings
+from surveylab.press.glance import add_glance
 from surveylab.press.project import Notebook, PressError, Project, text_of
 from surveylab.press.provenance import evidence_table, provenance
 
@@ -117,7 +118,10 @@ def stage(root: Path) -> dict[str, bytes]:
         link = f"notebooks/{chapter}.ipynb" if path.is_file() else None
         if link:
             files[link] = path.read_bytes()
+        executed = f"executed/{name}"
+        files[executed] = files[name]
         staged = _with_provenance(notebook, name, chapter, link, pages.conclusion(findings, chapter))
+        add_glance(staged, executed=executed, source=link)
         with_citations(staged, name, named)
         files[name] = _json(staged)
     files["ledger.md"] = ledger.ledger(findings).encode()
@@ -196,6 +200,8 @@ def _filled(text: str, findings: Findings) -> str:
         "examined": str(len(findings.examined)),
         "summary": ledger.summary(findings),
         "legend": ledger.legend(),
+        "wall": overview.wall(findings),
+        "effects": overview.effects(findings),
     }
 
     def value(match: re.Match[str]) -> str:
