@@ -6,6 +6,7 @@ with `check`.
 
 from surveylab.lab import models, plots
 from surveylab.lab.candidate import CandidateError, load_candidate
+from surveylab.lab.comparison import Comparison, slope
 from surveylab.lab.data import Dataset, Split, digits, photograph, photos
 from surveylab.lab.evidence import NotReproducedError, check, say, show_source, summary
 from surveylab.lab.landscape import gradients, moved, norms
@@ -17,6 +18,7 @@ from surveylab.lab.tuning import TuningError, sweeps, tuned
 
 __all__ = [
     "CandidateError",
+    "Comparison",
     "Dataset",
     "DeviceError",
     "NotReproducedError",
@@ -44,6 +46,7 @@ __all__ = [
     "predict",
     "say",
     "show_source",
+    "slope",
     "summary",
     "sweep",
     "sweeps",
