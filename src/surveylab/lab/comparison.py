@@ -63,7 +63,7 @@ class Comparison:
         return self._train(norm, batch, rate, arm)
 
     def run_untuned(self, arm: str, norm: Norm, batch: int = 16) -> Population:
-        """As `run`, for a method that the tuning file does not know: its rate is found first, on other seeds."""
+        """As `run`, for a method the tuning file does not know: its rate is found first, on other seeds."""
         others = make_streams(current().seed + 1000, current().replicates)
         scores = self._sweep(norm, batch, others, list(self.rates))
         return self._train(norm, batch, self.rates[int(scores.mean(1).argmax())], arm)
