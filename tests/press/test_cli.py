@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from tiny_project import write_chapter
 
 from surveylab.press import cli
 from surveylab.press.project import PressError
@@ -105,7 +107,9 @@ def test_progress_on_a_terminal_counts_cells_and_time_and_then_clears_its_line()
         time.sleep(0.7)
     assert "demo/one  2/9 cells  0." in screen.getvalue()
     assert "about 1 min 39 s left" in screen.getvalue()
-    assert screen.getvalue().endswith("\r\x1b[K")
+    shown = screen.getvalue().split("\r")
+    assert shown[-2].strip() == "" and len(shown[-2]) >= len(shown[-3].rstrip()) and shown[-1] == ""
+    assert "\x1b" not in screen.getvalue()
 
 
 def test_progress_says_when_it_does_not_know_or_was_wrong():
@@ -126,3 +130,16 @@ def test_small_layouts():
     assert table(["a", "b"], [["long", ""], ["x", "y"]]) == "a     b\n----  -\nlong\nx     y"
     assert [seconds(None), seconds(8.26), seconds(125)] == ["-", "8.3 s", "2 min 05 s"]
     assert [counted(1, "claim"), counted(0, "claim")] == ["1 claim", "0 claims"]
+
+
+def test_an_old_code_page_costs_a_sign_and_not_the_command(new_root):
+    """Windows writes into files and pipes in a code page that lacks most signs."""
+    write_chapter(new_root, "demo/two→", [])
+    done = subprocess.run(
+        [sys.executable, "-c", "from surveylab.press.cli import main; main(['status'])"],
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+        capture_output=True,
+        encoding="cp1252",
+        check=False,
+    )
+    assert "demo/two?  never run" in done.stdout and done.stderr == ""

@@ -5,6 +5,7 @@ What a command needs is imported when it runs, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -263,4 +264,8 @@ def execute(arguments: Sequence[str] | None = None) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The entry point of the command `surveylab`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # In a file or a pipe Windows writes an old code page, which has no minus sign and no arrow.
+            stream.reconfigure(errors="replace")
     sys.exit(execute(arguments))

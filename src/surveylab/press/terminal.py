@@ -63,8 +63,7 @@ class Progress:
         self._finished.set()
         if self._shows:
             self._clock.join()
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
+            self._write("")
 
     def cell(self, done: int, total: int) -> None:
         """Say how many cells are done."""
@@ -72,8 +71,14 @@ class Progress:
 
     def _tick(self) -> None:
         while not self._finished.wait(0.5):
-            self._stream.write("\r\x1b[K" + self.line()[: shutil.get_terminal_size().columns - 1])
-            self._stream.flush()
+            self._write(self.line())
+
+    def _write(self, line: str) -> None:
+        """Write over the line; an empty one leaves the cursor at its start."""
+        # Blanks and no escape sequence: not every console of Windows knows them.
+        width = shutil.get_terminal_size().columns - 1
+        self._stream.write("\r" + line[:width].ljust(width) + ("" if line else "\r"))
+        self._stream.flush()
 
     def line(self) -> str:
         """The line as it stands now."""
