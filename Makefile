@@ -18,10 +18,10 @@ serve: book  ## show the book at http://localhost:8000 (PORT=... for another)
 	@echo "http://localhost:$(PORT) (Ctrl-C ends it)"
 	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
-# The project's kernel, also where the user has another one named python3. Root must ask for what others may do.
+# Root, as in a container, must ask for what others may do.
 lab: PORT ?= 8888
 lab: $(LAB_READY)  ## open the chapters' sources in JupyterLab (PORT=..., NO_BROWSER=1)
-	@JUPYTER_PREFER_ENV_PATH=1 $(BIN)/jupyter lab --port=$(PORT) --LabApp.default_url=/lab/tree/notebooks \
+	@$(BIN)/jupyter lab --port=$(PORT) --LabApp.default_url=/lab/tree/notebooks \
 	  --ServerApp.log_level=WARN $(if $(NO_BROWSER),--no-browser) $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: $(READY) lint  ## everything: unit tests, chapters at smoke, verification, the book twice, re-execution

@@ -100,7 +100,7 @@ def run(chapters: Sequence[str], **options: Any) -> int:
     surveylab run
     surveylab run normalization/batch_norm --force
     surveylab run batch_norm --profile full --device cuda
-    surveylab run batch_norm --profile smoke --candidate mynorms:TimidNorm
+    surveylab run batch_norm --profile smoke --candidate examples.my_norm:MyNorm
     """
     from surveylab.press import publish
 
