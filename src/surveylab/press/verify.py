@@ -8,16 +8,19 @@ executed again and compared claim by claim, by the rule of `surveylab.claims.agr
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 
 from surveylab.claims import record
 from surveylab.press.compare import Compared, compare, machine_changes
-from surveylab.press.execute import CELL_TIMEOUT, Executed, make_task, perform
+from surveylab.press.crew import Crew, carry_out
+from surveylab.press.execute import CELL_TIMEOUT, Executed, make_task
 from surveylab.press.project import Notebook, PressError, Project, WrongUse
 from surveylab.press.publish import data_of, run_record
 from surveylab.press.status import FRESH, REWORD, code_differences, contradictions, state_of
-from surveylab.press.terminal import Progress, counted, seconds, table
+from surveylab.press.terminal import counted, seconds, table
 
 Say = Callable[[str], None]
 
@@ -49,6 +52,7 @@ def verify(
     recompute_only: bool = False,
     device: str = "auto",
     timeout: int = CELL_TIMEOUT,
+    crew: Crew | None = None,
 ) -> Report:
     """Verify the published chapters.
 
@@ -59,6 +63,7 @@ def verify(
         recompute_only: whether to leave the second execution out.
         device: where to execute again.
         timeout: seconds that one cell may take.
+        crew: who executes; default this process.
 
     Raises:
         WrongUse: a mistake in the claims, or a device that is not there.
@@ -82,27 +87,47 @@ def verify(
         say(f"  {problem['chapter']}: {problem['problem']}")
     if recompute_only:
         return Report(problems, [], recomputed)
-    runs: dict[str, Executed] = {}
+    tasks = []
     for chapter, notebook in published.items():
-        stored = record.provenance_of(notebook)
-        task = make_task(project, chapter, device=device, timeout=timeout, strict=False)
-        with Progress(chapter, expected=stored.get("duration")) as progress:
-            try:
-                runs[chapter] = perform(task, progress.cell)
-            except PressError as error:
-                if error.exit_code == WrongUse.exit_code:
-                    raise WrongUse(str(error)) from error
-                problems.append({"chapter": chapter, "problem": f"could not be executed again: {error}"})
-                say(f"  {chapter}: could not be executed again: {error}")
-                continue
-        say(f"{chapter}: executed again in {seconds(runs[chapter].seconds)}")
-        run_old, run_new = record.run_of(notebook) or {}, run_record(runs[chapter])
-        if not record.same_machine(run_old, run_new):
-            say(
-                f"  not where it was published ({'; '.join(machine_changes(run_old, run_new))}): values are "
-                "compared by a test, not digit by digit"
+        tasks.append(
+            make_task(
+                project,
+                chapter,
+                device=device,
+                environment=_threads(notebook),
+                timeout=timeout,
+                strict=False,
+                expected=record.provenance_of(notebook).get("duration"),
             )
-    return Report(problems, compare(project, published, runs), recomputed)
+        )
+    runs: dict[str, Executed] = {}
+    with closing(carry_out(tasks, crew or Crew())) as outcomes:
+        for task, outcome in outcomes:
+            chapter = task.chapter
+            if isinstance(outcome, PressError):
+                problems.append({"chapter": chapter, "problem": f"could not be executed again: {outcome}"})
+                say(f"  {chapter}: could not be executed again: {outcome}")
+                continue
+            runs[chapter] = outcome
+            say(f"{chapter}: executed again in {seconds(outcome.seconds)}")
+            run_old, run_new = record.run_of(published[chapter]) or {}, run_record(outcome)
+            if not record.same_machine(run_old, run_new):
+                changes = "; ".join(machine_changes(run_old, run_new))
+                say(
+                    f"  not where it was published ({changes}): values are compared by a test, not digit by "
+                    "digit"
+                )
+    in_order = {chapter: runs[chapter] for chapter in published if chapter in runs}
+    return Report(problems, compare(project, published, in_order), recomputed)
+
+
+def _threads(published: Notebook) -> dict[str, str]:
+    """What gives the kernel one thread, if the chapter was published with one: on as many threads the values
+    are the same to the last digit.
+    """
+    machine = (record.run_of(published) or {}).get("machine") or {}
+    asked = machine.get("threads") == 1 and "OMP_NUM_THREADS" not in os.environ
+    return {"OMP_NUM_THREADS": "1"} if asked else {}
 
 
 def recompute(project: Project, chapter: str) -> tuple[list[str], Notebook | None]:
