@@ -20,8 +20,9 @@ serve: book  ## show the book at http://localhost:8000 (PORT=... for another)
 test: $(READY) lint  ## everything: unit tests, chapters at smoke, verification, the book twice, re-execution
 	$(BIN)/surveylab run --profile smoke
 	$(BIN)/surveylab verify --recompute-only
-	rm -f _build/.state && $(BIN)/surveylab build
-	rm -f _build/.state && $(BIN)/surveylab build
+	$(BIN)/surveylab build --force
+	$(BIN)/surveylab build --force --output _build/again
+	diff -r _build/html _build/again/html
 	$(BIN)/python tests/book/reexecute.py
 	$(ONE) $(BIN)/pytest
 
