@@ -27,8 +27,9 @@ lab: $(LAB_READY)  ## open the chapters' sources in JupyterLab (PORT=..., NO_BRO
 test: $(READY) lint  ## everything: unit tests, chapters at smoke, verification, the book twice, re-execution
 	$(BIN)/surveylab run --profile smoke
 	$(BIN)/surveylab verify --recompute-only
-	rm -f _build/.state && $(BIN)/surveylab build
-	rm -f _build/.state && $(BIN)/surveylab build
+	$(BIN)/surveylab build --force
+	$(BIN)/surveylab build --force --output _build/again
+	diff -r _build/html _build/again/html
 	$(BIN)/python tests/book/reexecute.py
 	$(ONE) $(BIN)/pytest
 

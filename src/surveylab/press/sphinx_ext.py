@@ -85,6 +85,8 @@ def _first_words(doctree: Any) -> str:
     if doctree is None:
         return ""
     for paragraph in doctree.findall(nodes.paragraph):
+        if "sl-glance" in paragraph.parent.get("classes", []):
+            continue  # what a chapter has in place of a by-line
         text = " ".join(paragraph.astext().split())
         if len(text) >= 40:
             break
