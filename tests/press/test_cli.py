@@ -122,17 +122,63 @@ def test_progress_on_a_terminal_counts_cells_and_time_and_then_clears_its_line()
     assert "\x1b" not in screen.getvalue()
 
 
-def test_progress_says_when_it_does_not_know_or_was_wrong():
-    progress = Progress({"x": None}, stream=Terminal())
+def test_progress_makes_room_for_what_is_said_meanwhile():
+    screen = Terminal()
+    with Progress({"demo/one": None}, stream=screen) as progress:
+        with progress.paused():
+            assert screen.getvalue().endswith("\r")
+            screen.truncate(0)
+            time.sleep(0.7)
+            assert screen.getvalue() == ""
+        time.sleep(0.7)
+        assert "demo/one  1." in screen.getvalue()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still; its hand can be set."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_progress_of_several_chapters_says_how_long_all_will_take(clock):
+    progress = Progress({"a": 100.0, "b": 60.0, "c": 50.0, "d": 30.0}, at_once=2, stream=Terminal())
+    assert progress.line() == "0 of 4 chapters, 0.0 s, about 2 min 10 s left"  # 100 + 30 beside 60 + 50
+    progress.cell("a", 0, 9)
+    progress.cell("b", 0, 7)
+    clock[0] = 60.0
+    progress.cell("a", 5, 9)
+    progress.finish("b")
+    progress.cell("c", 0, 3)
+    assert progress.line() == "1 of 4 chapters, 1 min 00 s, about 1 min 10 s left, a 5/9 cells, c 0/3 cells"
+    clock[0] = 90.0
+    progress.cell("c", 0, 3)  # its worker died: it begins again
+    progress.cell("b", 6, 7)  # late news of what is finished
+    assert progress.line() == "1 of 4 chapters, 1 min 30 s, about 50.0 s left, a 5/9 cells, c 0/3 cells"
+    clock[0] = 200.0
+    for chapter in "acd":
+        progress.finish(chapter)
+    assert progress.line() == "4 of 4 chapters, 3 min 20 s, longer than last time"
+
+
+def test_progress_says_when_it_does_not_know_or_was_wrong(clock):
+    progress = Progress({"x": None, "y": 7.0}, stream=Terminal())
     assert "left" not in progress.line()
-    progress = Progress({"x": -1.0}, stream=Terminal())
-    assert "longer than last time" in progress.line()
+    progress.finish("x")
+    assert "about 7.0 s left" in progress.line()
+    progress = Progress({"x": 5.0}, stream=Terminal())
+    progress.cell("x", 0, 2)
+    clock[0] = 6.0
+    assert progress.line() == "x 0/2 cells  6.0 s, longer than last time"
 
 
 def test_progress_is_silent_in_a_file():
     file = io.StringIO()
     with Progress({"x": None}, stream=file) as progress:
         progress.cell("x", 1, 2)
+        with progress.paused():
+            pass
     assert file.getvalue() == ""
 
 

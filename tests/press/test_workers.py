@@ -7,41 +7,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import psutil
 import pytest
-from tiny_project import GOOD, read, write_chapter
+from tiny_project import GOOD, lines, note, page, read, until, write_chapter
 
-from surveylab.press import crew, execute, parcel, verify, worker
-from surveylab.press.cli import execute as call
+from surveylab.press import cluster, crew, execute, parcel, verify, worker
 from surveylab.press.crew import Crew, carry_out, threads_for
 from surveylab.press.project import PressError, Project, WrongUse
 
 BEGIN = GOOD[0]
-
-
-def note(path: Path, what: str) -> str:
-    """A cell that adds a line to a file outside the project: how often, when and where it was executed."""
-    return f"import os\nwith open({str(path)!r}, 'a') as file:\n    print({what}, file=file)"
-
-
-def lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []
-
-
-def page(root: Path, chapter: str) -> list[str]:
-    """A published page without what differs from run to run."""
-    text = (root / f"book/{chapter}.ipynb").read_text().splitlines()
-    return [line for line in text if not line.strip().startswith(('"executed"', '"duration"'))]
-
-
-def until(condition, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 # -------------------- one at a time
@@ -146,8 +121,7 @@ def test_two_at_a_time_give_what_one_gives_quietly(root, surveylab, monkeypatch,
     )  # as one core each, and not as Dask's nanny wants it
     assert dict(os.environ) == environment
     assert not list(place.iterdir())
-    said = surveylab("verify", "--workers", "2")
-    assert said.code == 0 and "Everything holds." in said.out and "not where it was" not in said.out
+    assert not [c for c in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(c.cmdline())]
 
 
 @pytest.mark.slow
@@ -204,9 +178,9 @@ def test_ctrl_c_ends_workers_and_kernels_and_what_was_finished_stays(root, tmp_p
     sleep = "import time\ntime.sleep(120)"
     for name in ("slow", "slower"):
         write_chapter(root, f"demo/{name}", [BEGIN, note(seen, "os.getpid()"), sleep])
-    write_chapter(root, "demo/good", [BEGIN])
+    write_chapter(root, "demo/good", [BEGIN])  # begins first: of none is known how long it takes
     process = subprocess.Popen(
-        [sys.executable, "-c", "from surveylab.press.cli import main; main()", "run", "--workers", "3"],
+        [sys.executable, "-c", "from surveylab.press.cli import main; main()", "run", "--workers", "2"],
         env={**os.environ, "TMPDIR": str(place)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -231,19 +205,18 @@ def test_ctrl_c_ends_workers_and_kernels_and_what_was_finished_stays(root, tmp_p
 
 
 @pytest.mark.slow
-def test_each_worker_has_a_gpu_of_its_own(root, surveylab, monkeypatch, tmp_path):
+def test_each_worker_has_a_gpu_of_its_own(monkeypatch, tmp_path):
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\necho 'GPU 0: one (UUID: a)'\necho 'GPU 1: another (UUID: b)'\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    seen = tmp_path / "seen"
-    # Neither ends before the other has begun: so they are on two workers.
-    wait = f"import time\nwhile len(open({str(seen)!r}).readlines()) < 2:\n    time.sleep(0.05)"
-    for name in ("left", "right"):
-        write_chapter(root, f"gpu/{name}", [BEGIN, note(seen, "os.environ['CUDA_VISIBLE_DEVICES']"), wait])
-    said = surveylab("run", "--workers", "2", "--device", "cuda", "gpu/left", "gpu/right")
-    assert said.code == 0 and sorted(lines(seen)) == ["0", "1"]
+    with cluster.connected(Crew(3), 3, gpu=True) as client:
+        staff = cluster.Staff(client, Crew(3), gpu=True)
+        staff.look()
+        assert staff.slots == 2  # the third worker has none
+        found = client.run(os.getenv, "CUDA_VISIBLE_DEVICES").values()
+        assert sorted(found, key=str) == ["0", "1", None]
 
 
 @pytest.mark.slow
@@ -271,9 +244,3 @@ def test_a_candidate_is_found_as_module_as_package_or_installed(tmp_path):
     assert parcel.pack_candidate("json.decoder:JSONDecoder", tmp_path) == {}
     with pytest.raises(WrongUse, match=r"there is no nobody\.py and no package nobody/ in"):
         parcel.pack_candidate("nobody.there:Norm", tmp_path)
-
-
-def test_the_command_leaves_no_worker_behind_in_this_process():
-    # The other tests here ran in this very process.
-    assert not [child for child in psutil.Process().children() if "multiprocessing-fork" in child.cmdline()]
-    assert callable(call)

@@ -54,8 +54,8 @@ def with_dask(tasks: Sequence[Task], crew: Crew, progress: Progress) -> Outcomes
     gpu = any(task.parameters["device"] == "cuda" for task in tasks)
     if crew.scheduler is not None:
         tasks = [_without_folder(task) for task in tasks]
-    with _connected(crew, min(crew.workers, len(tasks)), gpu) as client:
-        staff = _Staff(client, crew, gpu)
+    with connected(crew, min(crew.workers, len(tasks)), gpu) as client:
+        staff = Staff(client, crew, gpu)
         staff.look()
         progress.at_once = staff.slots
         if environment["OMP_NUM_THREADS"] is None:
@@ -79,7 +79,7 @@ def _without_nanny() -> dict[str, str | None]:
     return {name: os.environ.get(name) for name in names}
 
 
-def _dispatch(client: Client, staff: _Staff, tasks: Sequence[Task], progress: Progress) -> Outcomes:
+def _dispatch(client: Client, staff: Staff, tasks: Sequence[Task], progress: Progress) -> Outcomes:
     run = uuid.uuid4().hex
     # The longest begin first, lest one of them be alone at the end; the unknown may be long.
     waiting = sorted(tasks, key=lambda task: -(task.expected or float("inf")))
@@ -127,7 +127,7 @@ def _outcome(future: Any, task: Task) -> Outcome:
     raise PressError(f"the scheduler is gone; {CONTINUE}")
 
 
-class _Staff:
+class Staff:
     """The workers that are there now, how many chapters they can execute at a time and on how many cores."""
 
     def __init__(self, client: Client, crew: Crew, gpu: bool) -> None:
@@ -211,7 +211,7 @@ def _silence() -> None:
 
 
 @contextmanager
-def _connected(crew: Crew, workers: int, gpu: bool) -> Iterator[Client]:
+def connected(crew: Crew, workers: int, gpu: bool) -> Iterator[Client]:
     """A client of the scheduler named, or of workers on this machine that end with it."""
     if crew.scheduler is None:
         with (
