@@ -6,7 +6,7 @@ LAB_READY := .venv/.ready-lab
 # Tests and short runs want one thread: two such processes then share two cores well.
 ONE := OMP_NUM_THREADS=1
 
-.PHONY: book serve lab test check setup lint clean
+.PHONY: book serve lab test check setup lint hooks audit clean
 .DELETE_ON_ERROR:
 
 book: $(READY)  ## execute stale chapters, build the pages, say where to open them
@@ -43,6 +43,13 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 setup: $(READY)
+
+hooks: $(READY)  ## let git run the checks: lint before a commit, `make check` before a push
+	$(BIN)/pre-commit install
+
+audit: $(READY)  ## look the pinned packages up among known vulnerabilities (asks a database on the network)
+	@test -x $(BIN)/pip-audit || $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[audit]'
+	$(BIN)/python tests/audit.py
 
 # torch comes first and pinned: without the pin several gigabytes of CUDA packages would come along.
 $(READY): constraints.txt pyproject.toml tests/reference.txt
