@@ -102,10 +102,10 @@ class Terminal(io.StringIO):
 
 def test_progress_on_a_terminal_counts_cells_and_time_and_then_clears_its_line():
     screen = Terminal()
-    with Progress("demo/one", expected=100.0, stream=screen) as progress:
-        progress.cell(2, 9)
+    with Progress({"demo/one": 100.0}, stream=screen) as progress:
+        progress.cell("demo/one", 2, 9)
         time.sleep(0.7)
-    assert "demo/one  2/9 cells  0." in screen.getvalue()
+    assert "demo/one 2/9 cells  0." in screen.getvalue()
     assert "about 1 min 39 s left" in screen.getvalue()
     shown = screen.getvalue().split("\r")
     assert shown[-2].strip() == "" and len(shown[-2]) >= len(shown[-3].rstrip()) and shown[-1] == ""
@@ -113,16 +113,16 @@ def test_progress_on_a_terminal_counts_cells_and_time_and_then_clears_its_line()
 
 
 def test_progress_says_when_it_does_not_know_or_was_wrong():
-    progress = Progress("x", stream=Terminal())
+    progress = Progress({"x": None}, stream=Terminal())
     assert "left" not in progress.line()
-    progress = Progress("x", expected=-1.0, stream=Terminal())
+    progress = Progress({"x": -1.0}, stream=Terminal())
     assert "longer than last time" in progress.line()
 
 
 def test_progress_is_silent_in_a_file():
     file = io.StringIO()
-    with Progress("x", stream=file) as progress:
-        progress.cell(1, 2)
+    with Progress({"x": None}, stream=file) as progress:
+        progress.cell("x", 1, 2)
     assert file.getvalue() == ""
 
 
