@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -277,3 +279,14 @@ def test_the_command_leaves_no_worker_behind_in_this_process():
     # The other tests here ran in this very process.
     assert not [child for child in psutil.Process().children() if "multiprocessing-fork" in child.cmdline()]
     assert callable(call)
+
+
+def test_an_unwanted_kernel_is_ended_without_sigkill_too(monkeypatch):
+    """Windows has no such signal."""
+    monkeypatch.delattr(signal, "SIGKILL")
+    monkeypatch.setattr(worker, "POLL", 0.01)
+    ended = []
+    monkeypatch.setattr(os, "kill", lambda *given: ended.append(given))
+    nobody = SimpleNamespace(state=SimpleNamespace(tasks={}))
+    worker._watch(nobody, "key", 123, threading.Event())
+    assert ended == [(123, signal.SIGTERM)]
