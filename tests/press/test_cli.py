@@ -14,6 +14,7 @@ from tiny_project import write_chapter
 
 from surveylab.press import cli
 from surveylab.press.project import PressError
+from surveylab.press.site import Site
 from surveylab.press.terminal import Progress, counted, seconds, table
 
 COMMANDS = ("run", "status", "verify", "replicate", "tune", "build")
@@ -76,7 +77,16 @@ def test_build_is_handed_root_and_output(root, surveylab, monkeypatch, tmp_path)
     monkeypatch.setattr(build, "build", fake)
     said = surveylab("build", "--output", str(tmp_path))
     assert said.code == 0 and "index.html" in said.out
-    assert asked == [(root, {"output": tmp_path, "force": False})]
+    assert asked.pop() == (root, {"output": tmp_path, "force": False, "site": Site()})
+
+    monkeypatch.setenv("SURVEYLAB_REPOSITORY", "https://github.com/owner/name")
+    monkeypatch.setenv("SURVEYLAB_BRANCH", "")  # as a workflow hands over what it has no value for
+    assert surveylab("build", "--site", "https://owner.github.io/name").code == 0
+    assert asked.pop()[1]["site"] == Site(
+        "https://github.com/owner/name", "main", "https://owner.github.io/name/"
+    )
+    said = surveylab("build", "--site", "owner.github.io")
+    assert said.code == 2 and "--site owner.github.io: write the whole address" in said.err
 
     def broken(where, **options):
         raise PressError("book/intro.md:3: no such page")

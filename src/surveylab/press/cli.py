@@ -267,18 +267,47 @@ def tune(chapter: str, seed: int, device: str, timeout: int) -> int:
     help="Build there instead of in _build/.",
 )
 @click.option("--force", is_flag=True, help="Build even if nothing changed.")
-def build(output: Path | None, force: bool) -> int:
+@click.option(
+    "--repository",
+    metavar="URL",
+    envvar="SURVEYLAB_REPOSITORY",
+    show_envvar=True,
+    help="Where the sources lie, such as https://github.com/owner/name. It gives the pages buttons to the "
+    "repository, to edit, to report an issue and to run a chapter elsewhere.",
+)
+@click.option(
+    "--branch",
+    metavar="NAME",
+    envvar="SURVEYLAB_BRANCH",
+    show_envvar=True,
+    help="The branch that these buttons lead to.  [default: main]",
+)
+@click.option(
+    "--site",
+    metavar="URL",
+    envvar="SURVEYLAB_SITE",
+    show_envvar=True,
+    help="Where the book will be read, such as https://owner.github.io/name/. It gives the pages their full "
+    "address, which search engines and the cards of shared links ask for, and makes a sitemap.",
+)
+def build(
+    output: Path | None, force: bool, repository: str | None, branch: str | None, site: str | None
+) -> int:
     """Build the HTML book from the published chapters and their evidence. Executes nothing.
 
     The ledger, the corrections and the badges are made from the evidence that the chapters carry; a chapter
-    whose evidence does not hold together stops the build, and so does any warning.
+    whose evidence does not hold together stops the build, and so does any warning. What is not known of the
+    addresses below is left out of the pages.
 
     \b
     surveylab build
+    surveylab build --repository https://github.com/owner/name --site https://owner.github.io/name/
     """
     from surveylab.press.build import build as build_book
+    from surveylab.press.site import Site
 
-    click.echo(f"Open {build_book(Project.find().root, output=output, force=force)}")
+    addresses = Site.of(repository, site, branch)
+    click.echo(f"Open {build_book(Project.find().root, output=output, force=force, site=addresses)}")
     return 0
 
 
