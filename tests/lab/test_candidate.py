@@ -200,6 +200,7 @@ def test_other_kinds_of_methods(mine: Path, shown: Shown) -> None:
         ("needs:Norm", r"cannot import needs: ModuleNotFoundError: No module named 'not_there'$"),
         ("slip:Norm", r"cannot import slip: SyntaxError: .*slip\.py, line 2"),
         ("mine:Nrm", "mine has no Nrm; it has Norm$"),
+        ("torch.nn:GrupNorm", "torch.nn has no GrupNorm; it has GroupNorm$"),
         ("empty:Norm", "empty has no Norm$"),
         ("other:Norm", "other has no Norm; it has Mine$"),
         ("mine:constant", "must be a class, or a function that makes the method; got 3"),

@@ -70,6 +70,8 @@ def test_threads_are_two_unless_the_environment_says(begin: Begin, monkeypatch: 
     monkeypatch.delenv("OMP_NUM_THREADS")
     begin()
     assert torch.get_num_threads() == min(2, len(os.sched_getaffinity(0)))
+    begin(profile="smoke")
+    assert torch.get_num_threads() == 1
 
 
 def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import signal
@@ -108,7 +109,7 @@ def test_no_disk_is_shared_and_the_result_is_the_same(root, place, busy, surveyl
     said = surveylab("run", "--force", "--scheduler", busy)
     assert (said.code, said.err) == (0, "")
     assert (page(root, "demo/one"), page(root, "demo/two")) == before
-    for path in eval(lines(seen)[1]):
+    for path in ast.literal_eval(lines(seen)[1]):
         assert Path(path).is_relative_to(place.folder) and not Path(path).is_relative_to(
             place.folder / "site"
         )

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -244,3 +246,14 @@ def test_a_candidate_is_found_as_module_as_package_or_installed(tmp_path):
     assert parcel.pack_candidate("json.decoder:JSONDecoder", tmp_path) == {}
     with pytest.raises(WrongUse, match=r"there is no nobody\.py and no package nobody/ in"):
         parcel.pack_candidate("nobody.there:Norm", tmp_path)
+
+
+def test_an_unwanted_kernel_is_ended_without_sigkill_too(monkeypatch):
+    """Windows has no such signal."""
+    monkeypatch.delattr(signal, "SIGKILL")
+    monkeypatch.setattr(worker, "POLL", 0.01)
+    ended = []
+    monkeypatch.setattr(os, "kill", lambda *given: ended.append(given))
+    nobody = SimpleNamespace(state=SimpleNamespace(tasks={}))
+    worker._watch(nobody, "key", 123, threading.Event())
+    assert ended == [(123, signal.SIGTERM)]

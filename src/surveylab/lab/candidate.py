@@ -97,16 +97,21 @@ def _find(spec: str) -> Callable[..., Any]:
         ) from error
     made = getattr(found, name, None)
     if made is None:
-        own = [key for key, value in vars(found).items() if getattr(value, "__module__", None) == module]
-        near = ", ".join(get_close_matches(name, own, n=1) or own)
+        makers = {key: value for key, value in vars(found).items() if _makes(value)}
+        own = [key for key, value in makers.items() if value.__module__ == module]
+        near = ", ".join(get_close_matches(name, makers, n=1) or own)
         raise CandidateError(
             f"candidate {spec!r}: {module} has no {name}" + (f"; it has {near}" if near else "")
         )
-    if not (inspect.isclass(made) or inspect.isfunction(made)):
+    if not _makes(made):
         raise CandidateError(
             f"candidate {spec!r} must be a class, or a function that makes the method; got {made!r}"
         )
     return made
+
+
+def _makes(value: Any) -> bool:
+    return inspect.isclass(value) or inspect.isfunction(value)
 
 
 class _Trial:

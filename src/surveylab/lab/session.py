@@ -113,7 +113,8 @@ def begin(chapter: str, *, profile: str = "standard", seed: int = 0, device: str
         raise ValueError(f"seed must be a whole number of at least 0; got {seed!r}")
     chosen = _device(device)
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(min(THREADS, len(_usable_cores())))
+        # At smoke nothing is compared, and on a busy computer two threads wait for each other for minutes.
+        torch.set_num_threads(1 if profile == "smoke" else min(THREADS, len(_usable_cores())))
     root = find_root(packaged=True)
     claims = load_claims(root / "book" / "claims.yml")
     if not any(claim.chapter == chapter for claim in claims.values()):

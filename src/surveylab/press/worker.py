@@ -63,8 +63,9 @@ def _watch(worker: Any, key: str, kernel: int, finished: threading.Event) -> Non
     while not finished.wait(POLL):
         state = worker.state.tasks.get(key)
         if state is None or state.state == "cancelled":
-            with suppress(ProcessLookupError):
-                os.kill(kernel, signal.SIGKILL)
+            with suppress(OSError):  # it is gone already
+                # Windows has no SIGKILL, and ends a process at once by the other.
+                os.kill(kernel, getattr(signal, "SIGKILL", signal.SIGTERM))
             return
 
 
