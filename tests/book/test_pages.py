@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,9 @@ import small_book
 import yaml
 
 from surveylab.claims import load_claims
-from surveylab.press import ledger, pages, provenance
+from surveylab.press import ledger, overview, pages, provenance
 from surveylab.press.findings import Findings, load_findings
+from surveylab.press.glance import add_glance
 from surveylab.press.project import PressError
 from surveylab.press.review import chapters_of, load_review
 
@@ -49,9 +52,94 @@ def test_ledger_names_every_claim_with_its_numbers(findings: Findings) -> None:
     assert "The method gains &lt;a point&gt;." in page and "<a point>" not in page
     assert "+3.00" in page and "3 × 8" in page
     assert "Table 1" in page
-    assert "Changed 2026-01-31: The margin was 2. It was copied." in page
+    assert "<summary>Changed once</summary><p>2026-01-31: The margin was 2. It was copied.</p>" in page
     assert "Beyond the review" in page.partition("statement-st-open")[2]
     assert "The second chapter" not in page
+
+
+def row(page: str, id: str) -> str:
+    return page.partition(f'id="ledger-{id}"')[2].partition("</tr>")[0]
+
+
+def test_a_row_of_the_ledger_carries_what_the_page_filters_and_sorts_by(findings: Findings) -> None:
+    page = ledger.ledger(findings)
+    assert 'data-verdict="supported" data-kind="experiment" data-section="demo" ' in row(page, "good")
+    assert 'data-effect="3"' in row(page, "good") and 'data-effect="-3"' in row(page, "fast")
+    assert 'data-effect=""' in row(page, "exact")  # a tolerance is no scale of effects
+    form = page.partition("<form")[2].partition("</form>")[0]
+    for choice in ('value="contradicted"', '<option value="demo">Demonstration', '<option value="source">'):
+        assert choice in form
+    assert 'value="mixed"' not in form  # no claim has that verdict, only a statement
+
+
+def test_each_claim_has_a_permanent_link_and_a_citation(findings: Findings) -> None:
+    page = ledger.ledger(findings)
+    for id in findings.evidence:
+        assert f'class="sl-permalink" href="#ledger-{id}"' in row(page, id)
+    cited = row(page, "good").partition('class="sl-cite"')[2].partition("</details>")[0]
+    assert "“The method gains &lt;a point&gt;”: supported (+3.00 [+2.94, +3.06] points)." in cited
+    assert "Claim good of The executable survey, version 0.1.0, executed 2026-01-31" in cited
+
+
+def test_a_claim_that_decides_two_statements_stands_once(findings: Findings) -> None:
+    claims = dict(findings.claims)
+    claims["good"] = replace(claims["good"], covers=("st-good", "st-wrong"))
+    page = ledger.ledger(Findings(findings.review, claims, findings.evidence))
+    assert page.count('id="ledger-good"') == 1
+    again = page.partition('id="statement-st-wrong"')[2].partition("</tbody>")[0]
+    assert 'class="sl-again"' in again and 'href="#ledger-good"' in again
+
+
+def test_the_wall_has_a_mark_for_each_statement(findings: Findings) -> None:
+    wall = overview.wall(findings)
+    marks = wall.split('<a class="sl-point-mark ')[1:]
+    assert [mark.partition('"')[0] for mark in marks] == [
+        *("sl-supported", "sl-mixed", "sl-contradicted", "sl-inconclusive", "sl-missing")
+    ]
+    leads = [mark.partition('href="')[2].partition('"')[0] for mark in marks]
+    assert leads == [
+        "ledger.html#statement-st-good",
+        "ledger.html#statement-st-split",
+        "demo/one.html#claim-never",
+        "demo/one.html#claim-open",
+        "review.html#review-st-later",
+    ]
+    assert "mixed: It is fast &amp; exact." in marks[1]
+    assert "4 of 5 examined" in wall
+    assert '<a href="demo/one.html">The first chapter</a>' in wall and 'href="demo/two.html"' not in wall
+
+
+def test_effects_stand_at_their_size_and_touch_no_other(findings: Findings) -> None:
+    picture = overview.effects(findings)
+    found = re.findall(r'class="sl-point sl-(\w+)".*?left:([\d.]+)%;bottom:(\d+)px', picture)
+    points = [(verdict, float(x), int(y)) for verdict, x, y in found]
+    assert [verdict for verdict, _, _ in points] == ["contradicted", "negligible", "inconclusive", "supported"]
+    left, middle, right, far = (x for _, x, _ in points)
+    assert middle == 50 and far - 50 == pytest.approx(50 - left) and 50 < right < far
+    for i, (_, x, y) in enumerate(points):
+        assert all(y != other or abs(x - near) >= 3.2 for _, near, other in points[:i])
+    assert overview.effects(Findings(findings.review, findings.claims, {})) == ""
+
+
+def test_the_lines_under_a_title(book: Path) -> None:
+    notebook = small_book.published(book)
+    add_glance(notebook, executed="executed/demo/one.ipynb", source=None)
+    text = notebook["cells"][0]["source"]
+    assert text.startswith("(one)=\n# The first chapter\n\n:::{div} sl-glance\n") and text.endswith("describe it.")
+    for part in (
+        "7 claims",
+        "Executed 31 January 2026 in 1.5 s on 2 threads; profile standard, seed 0",
+        "[tiny](/data.md#tiny)",
+        "{download}`executed notebook </executed/demo/one.ipynb>`.",
+    ):
+        assert part in text
+
+
+def test_a_chapter_without_a_record_gets_no_lines() -> None:
+    cell = {"cell_type": "markdown", "metadata": {}, "source": "# Title"}
+    notebook = small_book.notebook([cell])
+    add_glance(notebook, executed=None, source=None)
+    assert cell["source"] == "# Title"
 
 
 def test_only_what_is_inconclusive_says_what_it_could_have_shown(findings: Findings) -> None:
@@ -64,8 +152,8 @@ def test_a_claim_without_evidence_is_listed_as_such(findings: Findings) -> None:
     left = Findings(
         findings.review, findings.claims, {k: v for k, v in findings.evidence.items() if k != "fast"}
     )
-    row = ledger.ledger(left).partition('id="ledger-fast"')[2].partition("</tr>")[0]
-    assert "missing" in row and "href" not in row
+    found = row(ledger.ledger(left), "fast")
+    assert "missing" in found and "href" not in found
 
 
 def test_summary_counts_statements(findings: Findings) -> None:

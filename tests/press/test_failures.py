@@ -141,7 +141,14 @@ def test_an_unknown_chapter_names_the_closest_and_all(root, surveylab, command):
 
 
 @pytest.mark.parametrize(
-    "name", ["one", "notebooks/demo/one.ipynb", "./notebooks/demo/one.ipynb", "demo/one"]
+    "name",
+    [
+        "one",
+        "notebooks/demo/one.ipynb",
+        "./notebooks/demo/one.ipynb",
+        ".\\notebooks\\demo\\one.ipynb",
+        "demo/one",
+    ],
 )
 def test_a_chapter_has_several_names(root, surveylab, name):
     assert surveylab("status", name).code == 0

@@ -5,7 +5,8 @@ with `check`.
 """
 
 from surveylab.lab import models, plots
-from surveylab.lab.candidate import CandidateError, load_candidate
+from surveylab.lab.candidate import CandidateError, compare, load_candidate
+from surveylab.lab.comparison import Comparison, slope
 from surveylab.lab.data import Dataset, Split, digits, photograph, photos
 from surveylab.lab.evidence import NotReproducedError, check, say, show_source, summary
 from surveylab.lab.landscape import gradients, moved, norms
@@ -14,9 +15,11 @@ from surveylab.lab.session import DeviceError, Run, begin, current
 from surveylab.lab.streams import Stream, make_streams
 from surveylab.lab.training import accuracy, batch_order, cross_entropy, predict, sweep, train
 from surveylab.lab.tuning import TuningError, sweeps, tuned
+from surveylab.lab.watching import progress
 
 __all__ = [
     "CandidateError",
+    "Comparison",
     "Dataset",
     "DeviceError",
     "NotReproducedError",
@@ -29,6 +32,7 @@ __all__ = [
     "batch_order",
     "begin",
     "check",
+    "compare",
     "cross_entropy",
     "current",
     "digits",
@@ -42,8 +46,10 @@ __all__ = [
     "photos",
     "plots",
     "predict",
+    "progress",
     "say",
     "show_source",
+    "slope",
     "summary",
     "sweep",
     "sweeps",

@@ -5,6 +5,7 @@ What a command needs is imported when it runs, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
-from surveylab.press.project import PressError, Project, WrongUse, write_atomically
+from surveylab.press.project import PressError, Project, WrongUse
 
 PROFILES = ("smoke", "standard", "full")
 DEVICES = ("auto", "cpu", "cuda")
@@ -121,7 +122,7 @@ def run(chapters: Sequence[str], workers: int, scheduler: str | None, **options:
     surveylab run --workers 2
     surveylab run batch_norm --profile full --device cuda
     surveylab run --profile full --device cuda --scheduler tcp://head:8786
-    surveylab run batch_norm --profile smoke --candidate mynorms:TimidNorm
+    surveylab run batch_norm --profile smoke --candidate examples.my_norm:MyNorm
     """
     from surveylab.press import publish
     from surveylab.press.crew import Crew
@@ -159,16 +160,19 @@ def status(chapters: Sequence[str]) -> int:
 @click.option("--recompute-only", is_flag=True, help="Check without executing anything (seconds).")
 @click.option(
     "--report",
+    "reports",
     type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE.json",
-    help="Write the findings there.",
+    metavar="FILE",
+    multiple=True,
+    help="Write the findings there too; may be given several times. The suffix says how: .json, .xml "
+    "(JUnit), .html (a page), .md (text for an issue).",
 )
 @_crew
 @_execution
 def verify(
     chapters: Sequence[str],
     recompute_only: bool,
-    report: Path | None,
+    reports: Sequence[Path],
     workers: int,
     scheduler: str | None,
     **options: Any,
@@ -184,24 +188,25 @@ def verify(
     \b
     surveylab verify
     surveylab verify --recompute-only
-    surveylab verify batch_norm --report _build/verify.json
+    surveylab verify batch_norm --report _build/verify.json --report _build/verify.html
     """
+    from surveylab.press import report
     from surveylab.press import verify as verification
     from surveylab.press.crew import Crew
 
     crew = Crew(workers, scheduler)
     project = Project.find()
+    report.check_destinations(reports)
     found = verification.verify(
         project,
         project.select(chapters),
         click.echo,
         recompute_only=recompute_only,
         crew=crew,
+        keep=lambda found: report.write(found, reports),
         **options,
     )
     click.echo(verification.shown(found))
-    if report is not None:
-        write_atomically(report, found.to_json())
     return 0 if found.holds else 1
 
 
@@ -262,18 +267,47 @@ def tune(chapter: str, seed: int, device: str, timeout: int) -> int:
     help="Build there instead of in _build/.",
 )
 @click.option("--force", is_flag=True, help="Build even if nothing changed.")
-def build(output: Path | None, force: bool) -> int:
+@click.option(
+    "--repository",
+    metavar="URL",
+    envvar="SURVEYLAB_REPOSITORY",
+    show_envvar=True,
+    help="Where the sources lie, such as https://github.com/owner/name. It gives the pages buttons to the "
+    "repository, to edit, to report an issue and to run a chapter elsewhere.",
+)
+@click.option(
+    "--branch",
+    metavar="NAME",
+    envvar="SURVEYLAB_BRANCH",
+    show_envvar=True,
+    help="The branch that these buttons lead to.  [default: main]",
+)
+@click.option(
+    "--site",
+    metavar="URL",
+    envvar="SURVEYLAB_SITE",
+    show_envvar=True,
+    help="Where the book will be read, such as https://owner.github.io/name/. It gives the pages their full "
+    "address, which search engines and the cards of shared links ask for, and makes a sitemap.",
+)
+def build(
+    output: Path | None, force: bool, repository: str | None, branch: str | None, site: str | None
+) -> int:
     """Build the HTML book from the published chapters and their evidence. Executes nothing.
 
     The ledger, the corrections and the badges are made from the evidence that the chapters carry; a chapter
-    whose evidence does not hold together stops the build, and so does any warning.
+    whose evidence does not hold together stops the build, and so does any warning. What is not known of the
+    addresses below is left out of the pages.
 
     \b
     surveylab build
+    surveylab build --repository https://github.com/owner/name --site https://owner.github.io/name/
     """
     from surveylab.press.build import build as build_book
+    from surveylab.press.site import Site
 
-    click.echo(f"Open {build_book(Project.find().root, output=output, force=force)}")
+    addresses = Site.of(repository, site, branch)
+    click.echo(f"Open {build_book(Project.find().root, output=output, force=force, site=addresses)}")
     return 0
 
 
@@ -298,4 +332,8 @@ def execute(arguments: Sequence[str] | None = None) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The entry point of the command `surveylab`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # In a file or a pipe Windows writes an old code page, which has no minus sign and no arrow.
+            stream.reconfigure(errors="replace")
     sys.exit(execute(arguments))

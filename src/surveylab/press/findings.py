@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from surveylab.claims import (
@@ -12,6 +12,7 @@ from surveylab.claims import (
     RecordError,
     combine,
     evidence_of,
+    provenance_of,
     read_notebook,
     recompute,
     refresh,
@@ -26,11 +27,12 @@ UNEXAMINED = "missing"
 
 @dataclass(frozen=True)
 class Findings:
-    """The review, the claims, and the evidence on each claim that has any."""
+    """The review, the claims, the evidence on each claim that has any, and when each chapter was executed."""
 
     review: tuple[Section, ...]
     claims: Mapping[str, Claim]
     evidence: Mapping[str, Evidence]
+    executed: Mapping[str, str] = field(default_factory=dict)
 
     def covering(self, statement: str) -> list[Claim]:
         """The claims that decide a statement of the review."""
@@ -104,4 +106,9 @@ def load_findings(root: Path, published: Iterable[str]) -> tuple[Findings, dict[
             "a published chapter does not follow from its values and claims (`surveylab run` publishes it "
             "anew):\n  " + "\n  ".join(faults)
         )
-    return Findings(review, claims, evidence), notebooks
+    executed = {
+        name.removesuffix(".ipynb"): str(provenance_of(notebook).get("executed", ""))
+        for name, notebook in notebooks.items()
+        if not name.startswith("full/")
+    }
+    return Findings(review, claims, evidence, executed), notebooks

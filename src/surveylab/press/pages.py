@@ -9,10 +9,9 @@ import re
 from collections.abc import Callable
 from html import escape
 
-from surveylab.claims import Claim, Evidence, render_badge
-from surveylab.claims.render import number
+from surveylab.claims import Claim, render_badge
 from surveylab.press.findings import Findings
-from surveylab.press.ledger import card, interval, linked_badge, raw_html, summary
+from surveylab.press.ledger import card, linked_badge, numbers, raw_html, summary
 from surveylab.press.review import Sentence, chapters_of
 
 
@@ -101,7 +100,7 @@ def _held_against(
     assert sentence.id
     found = [
         f"<li>{linked_badge(findings.evidence[c.id].verdict, href(c), c.id)} {escape(c.says)} "
-        f"{_in_brief(findings.evidence[c.id])}</li>"
+        f"{escape(numbers(findings.evidence[c.id]))}</li>"
         for c in claims
     ]
     return raw_html(
@@ -117,17 +116,6 @@ def _held_against(
     )
 
 
-def _in_brief(evidence: Evidence) -> str:
-    """Estimate and interval in one parenthesis."""
-    if evidence.estimate is None:
-        return ""
-    unit = f" {escape(evidence.unit)}" if evidence.unit else ""
-    if evidence.low is None or evidence.high is None:
-        name = "largest error " if evidence.kind == "identity" else ""
-        return f"({name}{number(evidence.estimate)}{unit})"
-    return f"({number(evidence.estimate, sign=True)} {interval(evidence.low, evidence.high)}{unit})"
-
-
 def review(findings: Findings) -> str:
     """The whole review as running text, with the verdict on each sentence."""
     parts = [
@@ -139,7 +127,9 @@ def review(findings: Findings) -> str:
         summary(findings),
     ]
     for section in findings.review:
-        parts.append(f"## {section.title}\n\n{_paragraph(section.opens, findings)}\n")
+        parts.append(
+            f"(review-{section.name})=\n## {section.title}\n\n{_paragraph(section.opens, findings)}\n"
+        )
         for chapter in section.chapters:
             parts.append(f"### {chapter.title}\n\n{_paragraph(chapter.text, findings)}\n")
     return "\n".join(parts)

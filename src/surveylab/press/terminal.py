@@ -76,7 +76,7 @@ class Progress:
         self._finished.set()
         if self._shows:
             self._clock.join()
-            self._clear()
+            self._write("")
 
     def cell(self, chapter: str, done: int, total: int) -> None:
         """Say how many cells of a chapter are done: none where it begins, perhaps for a second time."""
@@ -98,7 +98,7 @@ class Progress:
         with self._changing:
             self._paused = True
             if self._shows:
-                self._clear()
+                self._write("")
         try:
             yield
         finally:
@@ -108,12 +108,13 @@ class Progress:
         while not self._finished.wait(0.5):
             with self._changing:
                 if not self._paused:
-                    width = shutil.get_terminal_size().columns - 1
-                    self._stream.write("\r\x1b[K" + self.line()[:width])
-                    self._stream.flush()
+                    self._write(self.line())
 
-    def _clear(self) -> None:
-        self._stream.write("\r\x1b[K")
+    def _write(self, line: str) -> None:
+        """Write over the line; an empty one leaves the cursor at its start."""
+        # Blanks and no escape sequence: not every console of Windows knows them.
+        width = shutil.get_terminal_size().columns - 1
+        self._stream.write("\r" + line[:width].ljust(width) + ("" if line else "\r"))
         self._stream.flush()
 
     def line(self) -> str:

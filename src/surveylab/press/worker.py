@@ -33,7 +33,8 @@ def sealed(task: Task, run: str) -> Callable[[], Outcome]:
 
         from surveylab.press.worker import work
 
-        return work(*pickle.loads(content))
+        # A worker executes the chapters that it is sent: it must trust who sends them in any case.
+        return work(*pickle.loads(content))  # noqa: S301
 
     return call
 

@@ -1,0 +1,94 @@
+// The ledger's form: filter and sort the claims in the page, without a network, with the choice in the address.
+"use strict";
+
+document.addEventListener("DOMContentLoaded", () => {
+  const form = document.querySelector("form.sl-filter");
+  if (form) ledger(form, document.querySelector("table.sl-ledger"));
+  for (const link of document.querySelectorAll("a.sl-address")) {
+    link.textContent = link.href; // where the book is read is known only here
+  }
+});
+
+function ledger(form, table) {
+  const claims = [...table.querySelectorAll("tr.sl-claim")];
+  const home = new Map(claims.map((row) => [row, row.parentElement]));
+  const text = new Map(claims.map((row) => [row, row.textContent.toLowerCase()]));
+  const bodies = [...table.tBodies];
+  const sorted = table.createTBody();
+  const shown = form.querySelector("#sl-shown");
+  const nothing = document.querySelector(".sl-nothing");
+  const rank = Object.fromEntries(
+    [...form.querySelectorAll("input[name=verdict]")].map((box, place) => [box.value, place]),
+  );
+  const orders = {
+    verdict: (a, b) => rank[a.dataset.verdict] - rank[b.dataset.verdict],
+    effect: (a, b) => size(b) - size(a),
+    id: (a, b) => (a.id < b.id ? -1 : 1),
+  };
+
+  const size = (row) => (row.dataset.effect === "" ? -Infinity : Number(row.dataset.effect));
+
+  function apply() {
+    const choice = new FormData(form);
+    const verdicts = choice.getAll("verdict");
+    const words = choice.get("find").toLowerCase().split(/\s+/).filter(Boolean);
+    const fits = (row) =>
+      (!verdicts.length || verdicts.includes(row.dataset.verdict)) &&
+      ["section", "kind"].every((key) => !choice.get(key) || choice.get(key) === row.dataset[key]) &&
+      words.every((word) => text.get(row).includes(word));
+    const visible = claims.filter(fits);
+    for (const row of claims) row.hidden = !visible.includes(row);
+    arrange(choice.get("sort"), visible);
+    shown.value = `${visible.length} of ${claims.length} claims`;
+    nothing.hidden = visible.length > 0;
+    remember(choice);
+  }
+
+  function arrange(order, visible) {
+    const flat = order in orders;
+    if (flat) sorted.append(...[...claims].sort(orders[order]));
+    else for (const row of claims) home.get(row).append(row);
+    const everything = visible.length === claims.length;
+    const kept = (body) =>
+      body.className === ""
+        ? visible.some((row) => home.get(row) === body) || (everything && body.querySelector(".sl-again"))
+        : visible.some((row) => body.dataset.name === row.dataset[body.className.replace("sl-", "")]);
+    for (const body of bodies) body.hidden = flat || !kept(body);
+    for (const row of table.querySelectorAll(".sl-again")) row.hidden = !everything;
+  }
+
+  function remember(choice) {
+    const query = new URLSearchParams([...choice].filter(([name, value]) => value && value !== "review"));
+    const address = new URL(location.href);
+    address.search = query;
+    history.replaceState(null, "", address);
+  }
+
+  function recall() {
+    for (const [name, value] of new URLSearchParams(location.search)) {
+      const field = form.elements[name];
+      if (name === "verdict") {
+        for (const box of form.querySelectorAll("input[name=verdict]")) box.checked ||= box.value === value;
+      } else if (field && [...(field.options || [{ value }])].some((option) => option.value === value)) {
+        field.value = value;
+      }
+    }
+  }
+
+  form.hidden = false;
+  recall();
+  apply();
+  if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
+  form.addEventListener("input", apply);
+  form.addEventListener("reset", () => setTimeout(apply)); // the fields are emptied after this event
+  form.addEventListener("submit", (event) => event.preventDefault());
+  nothing.querySelector("button").addEventListener("click", () => form.reset());
+  window.addEventListener("hashchange", () => {
+    // A link to a claim that the filter hides shows it.
+    const row = document.getElementById(location.hash.slice(1));
+    if (row?.hidden || row?.closest("tbody")?.hidden) {
+      form.reset();
+      setTimeout(() => row.scrollIntoView());
+    }
+  });
+}
