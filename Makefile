@@ -6,7 +6,7 @@ READY := .venv/.ready
 # Tests and short runs want one thread: two such processes then share two cores well.
 ONE := OMP_NUM_THREADS=1
 
-.PHONY: book serve test check setup lint clean
+.PHONY: book serve pdf test check setup lint clean
 .DELETE_ON_ERROR:
 
 book: $(READY)  ## execute stale chapters, build the pages, say where to open them
@@ -16,6 +16,9 @@ book: $(READY)  ## execute stale chapters, build the pages, say where to open th
 serve: book  ## show the book at http://localhost:8000 (PORT=... for another)
 	@echo "http://localhost:$(PORT) (Ctrl-C ends it)"
 	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+pdf: book  ## the whole book as one PDF, which needs a Chromium
+	$(BIN)/surveylab build --pdf
 
 test: $(READY) lint  ## everything: unit tests, chapters at smoke, verification, the book twice, re-execution
 	$(BIN)/surveylab run --profile smoke
