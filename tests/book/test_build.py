@@ -57,7 +57,7 @@ def test_every_link_leads_somewhere_and_nothing_is_loaded_from_elsewhere(site: P
                 assert anchor in pages[target].ids, f"{path.name}: {link}"
         assert not [url for url in page.loads if re.match(r"(https?:)?//", url)], path.name
         for url in page.loads:
-            assert url.startswith("data:") or (path.parent / url.partition("?")[0]).exists(), f"{path}: {url}"
+            assert url.startswith(("data:", "#")) or (path.parent / url.partition("?")[0]).exists(), f"{path}: {url}"
 
 
 @pytest.mark.slow

@@ -105,6 +105,12 @@ def test_drawings_are_the_same_each_time(small: Path) -> None:
     assert icon(32) == icon(32)
 
 
+def test_own_styles_are_named_in_one_order_and_after_the_themes(site: Path) -> None:
+    names = re.findall(r'<link rel="stylesheet"[^>]* href="_static/([\w./-]+\.css)', text_of(site, "intro.html"))
+    own = ["survey.css", *sorted(p.name for p in (ROOT / "book/_static").glob("*.css") if p.name != "survey.css")]
+    assert names[-len(own) :] == own
+
+
 # --------------------------------------------------------------------------------------------- addresses
 
 

@@ -95,7 +95,8 @@ def _first_words(doctree: Any) -> str:
     if doctree is None:
         return ""
     for paragraph in doctree.findall(nodes.paragraph):
-        text = " ".join(paragraph.astext().split())
+        # Without its citations: they are links, and here nothing can be followed.
+        text = re.sub(r" \[[^\]]*\d{4}[a-z]?\]", "", " ".join(paragraph.astext().split()))
         if len(text) >= 40:
             break
     else:
