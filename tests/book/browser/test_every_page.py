@@ -45,8 +45,8 @@ def pages() -> list[str]:
 PAGES = pages()
 
 
-def test_every_page_is_looked_at(book: Path) -> None:
-    built = {path.relative_to(book).with_suffix("").as_posix() for path in book.rglob("*.html")}
+def test_every_page_is_looked_at(whole: Path) -> None:
+    built = {path.relative_to(whole).with_suffix("").as_posix() for path in whole.rglob("*.html")}
     assert built == {*PAGES, "index"}  # the last only leads on to the front page
 
 

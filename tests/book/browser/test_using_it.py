@@ -19,8 +19,8 @@ def test_the_front_door_leads_to_the_front_page(visit: Opener, browser, address:
 
 
 @pytest.mark.parametrize("through", ["http", "file"])
-def test_search_finds_from_the_keyboard(through: str, visit: Opener, address: str, book: Path) -> None:
-    seen = visit(f"{address if through == 'http' else book.as_uri() + '/'}method.html")
+def test_search_finds_from_the_keyboard(through: str, visit: Opener, address: str, whole: Path) -> None:
+    seen = visit(f"{address if through == 'http' else whole.as_uri() + '/'}method.html")
     seen.page.keyboard.press("Control+k")
     seen.page.keyboard.type("ghost")
     seen.page.keyboard.press("Enter")
