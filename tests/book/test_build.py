@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 import small_book
+from links import astray, dead_links, read_site
 from small_book import ROOT
 
 from surveylab.press import build as press_build
@@ -23,42 +23,12 @@ def book(tmp_path: Path) -> Path:
     return small_book.make_book(tmp_path)
 
 
-class _Page(HTMLParser):
-    """Ids, links within the site, and what a page loads."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.loads: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
-        if "id" in given:
-            self.ids.append(given["id"])
-        if tag == "a" and "href" in given and not re.match(r"https?:|mailto:", given["href"]):
-            self.links.append(given["href"])
-        loaded = given.get("src") or (given.get("href") if tag == "link" else None)
-        if loaded:
-            self.loads.append(loaded)
-
-
 @pytest.mark.slow
 def test_every_link_leads_somewhere_and_nothing_is_loaded_from_elsewhere(site: Path) -> None:
-    pages = {path.resolve(): _Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
+    pages = read_site(site)
     assert len(pages) >= 8
-    for path, page in pages.items():
-        for link in page.links:
-            name, _, anchor = link.partition("#")
-            target = (path.parent / name).resolve() if name else path
-            assert target.exists(), f"{path.name}: {link}"
-            if anchor and target in pages:
-                assert anchor in pages[target].ids, f"{path.name}: {link}"
-        assert not [url for url in page.loads if re.match(r"(https?:)?//", url)], path.name
-        for url in page.loads:
-            # The search page names itself, as "#", where others name it.
-            assert url.startswith(("data:", "#")) or (path.parent / url.partition("?")[0]).exists(), f"{path}: {url}"
+    assert dead_links(site, pages) == []
+    assert astray(pages) == []
 
 
 @pytest.mark.slow
