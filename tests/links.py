@@ -53,9 +53,7 @@ class Reading(HTMLParser):
 def read_site(folder: Path) -> dict[str, Reading]:
     """Every page of a built book by its path; what the theme keeps among its assets is no page."""
     pages = (path for path in sorted(folder.rglob("*.html")) if "_static" not in path.parts)
-    return {
-        path.relative_to(folder).as_posix(): Reading(path.read_text(encoding="utf-8")) for path in pages
-    }
+    return {path.relative_to(folder).as_posix(): Reading(path.read_text(encoding="utf-8")) for path in pages}
 
 
 def dead_links(folder: Path, pages: Mapping[str, Reading]) -> list[str]:
@@ -126,4 +124,3 @@ def verdict_of(attributes: Mapping[str, str]) -> str:
     """The verdict that an element's class names, such as `sl-card sl-supported`."""
     words = attributes.get("class", "").split()
     return next((word[3:] for word in words if word.startswith("sl-") and word[3:] in BADGES), "")
-

@@ -38,7 +38,9 @@ def test_what_the_pages_show(site: Path) -> None:
     conclusion = chapter[chapter.index("What the evidence says") :]
     assert 'href="#claim-good"' in conclusion and "It is exact but slow." in conclusion
     assert "Nobody looked at this." not in conclusion
-    assert '<a href="../references.html">One 2020</a>: Table 1' in chapter  # a card's source, and the place in it
+    assert (
+        '<a href="../references.html">One 2020</a>: Table 1' in chapter
+    )  # a card's source, and the place in it
     assert "5 statements." in (site / "intro.html").read_text(encoding="utf-8")
     assert "url=intro.html" in (site / "index.html").read_text(encoding="utf-8")
     assert not (site / "demo/two.html").exists()
