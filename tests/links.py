@@ -1,4 +1,4 @@
-"""Reading a built site without a browser: where every reference leads, and whether badges lead to their evidence."""
+"""Reading a built site without a browser: where its references lead, and whether badges lead to evidence."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def read_site(folder: Path) -> dict[str, Reading]:
 
 
 def dead_links(folder: Path, pages: Mapping[str, Reading]) -> list[str]:
-    """Every reference to a file or a place in a page that is not there, or to another host for what is loaded."""
+    """Every reference to a file or a place that is not there, or to another host for what is loaded."""
     found = []
     for name, page in pages.items():
         for url in page.links:
