@@ -73,7 +73,12 @@ def open_page(browser: Browser, url: str, *, width: int = 1280, theme: str = "li
         route.abort()
 
     context.route(lambda address: not address.startswith(ours), refuse)
-    page.on("requestfailed", lambda request: seen.errors.append(f"failed: {request.url}"))
+
+    def failed(request: Request) -> None:
+        if request.method != "HEAD":  # whose answer has no body, which Chromium calls aborted
+            seen.errors.append(f"failed: {request.url}")
+
+    page.on("requestfailed", failed)
     page.on("pageerror", lambda error: seen.errors.append(f"error: {error}"))
     page.on(
         "console", lambda said: seen.errors.append(said.text) if said.type in ("error", "warning") else None

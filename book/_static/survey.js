@@ -92,3 +92,19 @@ function ledger(form, table) {
     }
   });
 }
+
+// What the theme and Sphinx leave undone for those who hear a page or use no mouse.
+document.addEventListener("DOMContentLoaded", () => {
+  // An arrow in the sidebar opens the pages below a page; it has no name of its own.
+  for (const summary of document.querySelectorAll(".bd-sidebar-primary summary")) {
+    const page = summary.closest("li").querySelector("a").textContent.trim();
+    summary.setAttribute("aria-label", `Pages below ${page}`);
+  }
+  // A signature over several lines is marked up as a definition list without terms.
+  for (const list of document.querySelectorAll(".sig > dl")) {
+    list.setAttribute("role", "list");
+    for (const line of list.children) line.setAttribute("role", "listitem");
+  }
+  // The bibliography says that it is a list, its entries that they are something else.
+  for (const list of document.querySelectorAll(".citation-list")) list.removeAttribute("role");
+});

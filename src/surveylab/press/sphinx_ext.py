@@ -18,7 +18,6 @@ from surveylab.press.usage import defined_at
 _WITHOUT_TEXT = {
     "search": "Search the book.",
     "genindex": "Every function, class and module of the library, in alphabetical order.",
-    "py-modindex": "Every module of the library.",
 }
 _LONGEST = 200
 # Without excerpts: a browser lets no page that is opened as a file read another one.
@@ -97,7 +96,8 @@ def _first_words(doctree: Any) -> str:
     for paragraph in doctree.findall(nodes.paragraph):
         if "sl-glance" in paragraph.parent.get("classes", []):
             continue  # what a chapter has in place of a by-line
-        text = " ".join(paragraph.astext().split())
+        # Without its citations: they are links, and here nothing can be followed.
+        text = re.sub(r" \[[^\]]*\d{4}[a-z]?\]", "", " ".join(paragraph.astext().split()))
         if len(text) >= 40:
             break
     else:

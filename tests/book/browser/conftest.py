@@ -11,18 +11,9 @@ import pytest
 from browsing import Opener, Visit, open_page, served
 from playwright.sync_api import Browser, sync_playwright
 
-from surveylab.press.build import build
-
-ROOT = Path(__file__).parents[3]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # What keeps Chromium from asking its maker's servers, which cannot be reached here.
 QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
-
-
-@pytest.fixture(scope="session")
-def book() -> Path:
-    """The book's pages, built anew only if something changed."""
-    return build(ROOT).parent
 
 
 @pytest.fixture(scope="session")
@@ -42,9 +33,9 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def address(book: Path) -> Iterator[str]:
+def address(whole: Path) -> Iterator[str]:
     """Where the book is served."""
-    with served(book) as found:
+    with served(whole) as found:
         yield found
 
 

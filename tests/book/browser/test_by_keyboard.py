@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from browsing import Opener, Visit
 
@@ -27,8 +29,8 @@ def wait_for_focus(seen: Visit, selector: str) -> None:
 
 
 @pytest.mark.parametrize("through", ["http", "file"])
-def test_search_leads_to_what_it_found(through: str, visit: Opener, address: str, book) -> None:
-    seen = visit(f"{address if through == 'http' else book.as_uri() + '/'}data.html")
+def test_search_leads_to_what_it_found(through: str, visit: Opener, address: str, whole: Path) -> None:
+    seen = visit(f"{address if through == 'http' else whole.as_uri() + '/'}data.html")
     tab_to(seen, ".search-button__button", within=5)
     seen.page.keyboard.press("Enter")
     wait_for_focus(seen, "#pst-search-dialog input")
@@ -108,8 +110,8 @@ def test_the_ledger_is_filtered(visit: Opener, address: str) -> None:
     assert seen.errors == []
 
 
-# A mouse leaves no mark of a focus on the button: that is what the theme takes it away for.
 def test_the_mouse_leaves_no_focus_behind(visit: Opener, address: str) -> None:
+    """A label would stay beside the button; for that the theme takes the focus away."""
     seen = visit(f"{address}intro.html")
     seen.page.locator(".theme-switch-button").first.click()
     seen.page.wait_for_timeout(100)
