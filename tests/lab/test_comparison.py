@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,15 @@ def test_an_arm_is_what_training_by_hand_at_its_rate_gives(comparison: lab.Compa
     by_hand = 100 * lab.accuracy(population, comparison.split, comparison.split.test)
     torch.testing.assert_close(points, by_hand)
     assert 20 < points.mean() < 100
+
+
+def test_arms_train_with_the_clip_of_their_comparison(comparison: lab.Comparison) -> None:
+    clipped = replace(comparison, clip=0.5)
+    arm = clipped.run("plain", no_norm, batch=8)
+    population = lab.Population(lambda: build(no_norm), comparison.streams)
+    lab.train(population, comparison.split, steps=40, batch=8, rates=GRID[1], warmup=4, clip=0.5)
+    for value, expected in zip(arm.parameters(), population.parameters(), strict=True):
+        torch.testing.assert_close(value, expected, rtol=0, atol=0)
 
 
 def test_an_arm_without_a_tuned_rate_is_an_error_but_one_may_be_found(

@@ -109,6 +109,38 @@ def test_momentum_is_nine_tenths_and_the_rate_decays_unless_said_otherwise() -> 
     assert_close(second, torch.full((3,), 0.9 * 0.5 + 0.25, dtype=torch.float64))
 
 
+def test_a_gradient_longer_than_clip_is_shortened_to_it_and_no_other_is() -> None:
+    rates, clip = torch.tensor([0.5, 0.25, 0.125]), 2.5  # exact in single precision
+    population, split = small()
+    models = [population.replica(r) for r in range(3)]
+    lab.train(population, split, steps=6, batch=4, rates=rates, decay=False, clip=clip)
+    order = split.train.gather(1, lab.batch_order(STREAMS, 20, 24))
+    lengths = []
+    for r, model in enumerate(models):
+        optimiser = torch.optim.SGD(model.parameters(), lr=float(rates[r]), momentum=0.9)
+        for batch in order[r].split(4):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(model(split.data.x[batch]), split.data.y[batch]).backward()
+            length = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).norm()
+            lengths.append(float(length))
+            for p in model.parameters():
+                assert p.grad is not None
+                p.grad *= min(1.0, clip / lengths[-1])
+            optimiser.step()
+        for value, expected in zip(population.replica(r).parameters(), model.parameters(), strict=True):
+            assert_close(value, expected)
+    assert min(lengths) < clip < max(lengths)
+
+
+def test_a_clipped_gradient_of_zero_stays_zero() -> None:
+    population, split = small()
+    before = [value.detach().clone() for value in population.parameters()]
+    nothing = lambda output, labels: 0 * output.sum((1, 2))  # noqa: E731
+    lab.train(population, split, steps=2, batch=4, rates=0.1, clip=1.0, loss=nothing)
+    for value, expected in zip(population.parameters(), before, strict=True):
+        assert torch.equal(value, expected)
+
+
 # ----------------------------------------------------------------------------------------------- watch
 
 

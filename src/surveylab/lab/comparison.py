@@ -32,7 +32,7 @@ class Comparison:
         samples: Training examples seen by an arm, repeats included.
         rates: The grid in which an arm's learning rate is sought, ascending.
         train, validation, test: Examples of each kind in a replicate's split.
-        loss: As for `surveylab.lab.train`.
+        loss, clip: As for `surveylab.lab.train`.
     """
 
     data: Dataset
@@ -44,6 +44,7 @@ class Comparison:
     validation: int = 256
     test: int = 1000
     loss: Callable[[Any, Tensor], Tensor] = cross_entropy
+    clip: float | None = None
     split: Split = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -88,7 +89,13 @@ class Comparison:
 
     def _plan(self, batch: int) -> dict[str, Any]:
         steps = self.samples // batch
-        return {"steps": steps, "batch": batch, "warmup": steps // 10, "loss": self.loss}
+        return {
+            "steps": steps,
+            "batch": batch,
+            "warmup": steps // 10,
+            "loss": self.loss,
+            "clip": self.clip,
+        }
 
     def _sweep(self, norm: Norm, batch: int, streams: Sequence[Stream], rates: list[float]) -> Tensor:
         sizes = {"train_examples": self.train, "validation": self.validation}

@@ -49,6 +49,7 @@ def train(
     momentum: float = 0.9,
     decay: bool = True,
     warmup: int = 0,
+    clip: float | None = None,
     loss: Callable[[Any, Tensor], Tensor] = cross_entropy,
     every: int = 0,
     watch: Callable[[int], Any] | None = None,
@@ -70,6 +71,8 @@ def train(
         momentum: μ.
         decay: Whether the rate falls linearly to zero; without, that factor is 1.
         warmup: Steps over which the rate rises linearly from zero; 0 for none.
+        clip: Shorten a replica's gradient ∇L_r to this norm if it is longer, as recurrent networks need; None
+            to leave it.
         loss: Maps the population's output and the labels (R, B) to losses (R,).
         every, watch: Call ``watch(step)`` before the first update, every ``every`` updates and after the
             last; what it returns is collected. It may switch modes: training mode is restored.
@@ -103,11 +106,24 @@ def train(
         losses = loss(population(x), y)
         optimiser.zero_grad()
         (losses * rates * fade).sum().backward()
+        if clip is not None:
+            _clip(population, clip * rates * fade)
         optimiser.step()
     if watch is not None:
         watched.append(watch(steps))
         population.train()
     return watched
+
+
+@torch.no_grad()
+def _clip(population: Population, longest: Tensor) -> None:
+    """Shorten each replica's gradient to its longest norm, one number or one a replica."""
+    gradients = [value.grad for value in population.parameters() if value.grad is not None]
+    squares = [gradient.reshape(len(population), -1).square().sum(1) for gradient in gradients]
+    norms = torch.stack(squares).sum(0).sqrt()
+    share = (longest / norms).clamp_max(1)  # of a gradient that is zero: infinity, then 1
+    for gradient in gradients:
+        gradient.mul_(share.view(-1, *[1] * (gradient.ndim - 1)))
 
 
 @torch.no_grad()
