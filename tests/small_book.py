@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +13,8 @@ from surveylab.claims import Claim, Evidence, judge, load_claims, render_html, r
 
 ROOT = Path(__file__).parents[1]
 CHAPTER = "demo/one"
+REPOSITORY = "https://github.com/owner/name"
+ADDRESS = "https://owner.github.io/name/"
 
 REVIEW = """\
 - section: demo
@@ -60,6 +64,16 @@ CLAIMS = """\
 
 BIBLIOGRAPHY = "@article{someone2020, title={A Title}, author={Some One}, journal={J}, year={2020}}\n"
 
+API = """\
+# Claims
+
+```{eval-rst}
+.. automodule:: surveylab.claims
+   :members: judge, combine
+   :imported-members:
+```
+"""
+
 # In turn: supported, contradicted, supported, contradicted, inconclusive, cited, negligible.
 VALUES: dict[str, Any] = {
     "good": [[2.9, 3.1] * 4] * 3,
@@ -94,12 +108,13 @@ def make_book(root: Path) -> Path:
         "{{effects}}\n\n{{legend}}\n",
         "book/data.md": "# Data\n\n## Tiny\n\nA little.\n",
         "book/references.md": "# References\n\n```{bibliography}\n:all:\n```\n",
+        "book/api/claims.md": API,
         "_toc.yml": "format: jb-book\nroot: intro\nparts:\n"
         "  - caption: Evidence\n    chapters: [{file: ledger}, {file: corrections}, {file: review}]\n"
         "  - caption: Method\n    chapters: [{file: data}]\n"
         "  - caption: Demo\n    chapters: [{file: demo/one}, {file: demo/two}]\n"
         "  - caption: Later\n    chapters: [{file: later/three}]\n"
-        "  - caption: Reference\n    chapters: [{file: references}]\n",
+        "  - caption: Reference\n    chapters: [{file: api/claims}, {file: references}]\n",
     }
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -134,7 +149,15 @@ def published(root: Path) -> dict[str, Any]:
             "cell_type": "markdown",
             "id": "title",
             "metadata": {},
-            "source": "(one)=\n# The first chapter\n\nText.",
+            "source": "(one)=\n# The first chapter\n\nA formula, $x^2$, and words enough to describe it.",
+        },
+        {
+            "cell_type": "code",
+            "id": "figure",
+            "execution_count": 1,
+            "metadata": {"mystnb": {"image": {"alt": "A grey square."}}},
+            "source": "from surveylab import claims\n\nclaims.judge",
+            "outputs": [{"output_type": "display_data", "data": {"image/png": _picture()}, "metadata": {}}],
         },
         *(
             {
@@ -149,6 +172,15 @@ def published(root: Path) -> dict[str, Any]:
         ),
     ]
     return notebook(cells, surveylab=RECORD)
+
+
+def _picture() -> str:
+    """A PNG as a notebook keeps it."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.new("RGB", (64, 64), "grey").save(out, "PNG")
+    return base64.b64encode(out.getvalue()).decode()
 
 
 def notebook(cells: list[dict[str, Any]], **metadata: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from tiny_project import GOOD, card, read, write_chapter, write_notebook
 
 from surveylab.claims import record
 from surveylab.press import compare as comparison
+from surveylab.press import verify as verification
 from surveylab.press.cli import execute
 from surveylab.press.project import Project
 
@@ -294,3 +295,27 @@ def test_one_error_budget_over_all_claims(root, monkeypatch):
         "tiny-exact",
         "tiny-paper",
     }
+
+
+def test_a_report_that_could_not_be_written_is_refused_before_anything_is_executed(root, surveylab, tmp_path):
+    said = surveylab("verify", "--report", str(tmp_path / "report.txt"))
+    assert said.code == 2 and "the form follows from the suffix" in said.err and said.out == ""
+
+
+def test_an_interrupted_verification_leaves_what_it_found(root, surveylab, tmp_path, monkeypatch):
+    write_chapter(root, "demo/two", GOOD[:1])
+    assert surveylab("run", "demo/two").code == 0
+    real = verification.carry_out
+
+    def cut_short(tasks: Any, crew: Any) -> Any:
+        yield next(real(tasks, crew))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verification, "carry_out", cut_short)
+    path = tmp_path / "report.json"
+    said = surveylab("verify", "--report", str(path), "--report", str(tmp_path / "report.html"))
+    assert said.code == 130
+    left = json.loads(path.read_text(encoding="utf-8"))
+    assert left["complete"] is False and len(left["waiting"]) == 1
+    assert {claim["claim"] for claim in left["claims"]} == {"tiny-gain", "tiny-exact", "tiny-paper"}
+    assert "Not finished" in (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ with `check`.
 """
 
 from surveylab.lab import models, plots
-from surveylab.lab.candidate import CandidateError, load_candidate
+from surveylab.lab.candidate import CandidateError, compare, load_candidate
 from surveylab.lab.comparison import Comparison, slope
 from surveylab.lab.data import Dataset, Split, digits, photograph, photos
 from surveylab.lab.evidence import NotReproducedError, check, say, show_source, summary
@@ -15,6 +15,7 @@ from surveylab.lab.session import DeviceError, Run, begin, current
 from surveylab.lab.streams import Stream, make_streams
 from surveylab.lab.training import accuracy, batch_order, cross_entropy, predict, sweep, train
 from surveylab.lab.tuning import TuningError, sweeps, tuned
+from surveylab.lab.watching import progress
 
 __all__ = [
     "CandidateError",
@@ -31,6 +32,7 @@ __all__ = [
     "batch_order",
     "begin",
     "check",
+    "compare",
     "cross_entropy",
     "current",
     "digits",
@@ -44,6 +46,7 @@ __all__ = [
     "photos",
     "plots",
     "predict",
+    "progress",
     "say",
     "show_source",
     "slope",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from surveylab.lab.data import Dataset, Split
+from surveylab.lab.evidence import say
 from surveylab.lab.models import Norm
 from surveylab.lab.population import Population
 from surveylab.lab.session import current
@@ -65,8 +66,10 @@ class Comparison:
     def run_untuned(self, arm: str, norm: Norm, batch: int = 16) -> Population:
         """As `run`, for a method the tuning file does not know: its rate is found first, on other seeds."""
         others = make_streams(current().seed + 1000, current().replicates)
-        scores = self._sweep(norm, batch, others, list(self.rates))
-        return self._train(norm, batch, self.rates[int(scores.mean(1).argmax())], arm)
+        best = int(self._sweep(norm, batch, others, list(self.rates)).mean(1).argmax())
+        if best in (0, len(self.rates) - 1) and current().profile != "smoke":
+            say(f"The best rate found for {arm}, {self.rates[best]:g}, is an end of its grid; see beyond it.")
+        return self._train(norm, batch, self.rates[best], arm)
 
     def points(self, population: Population) -> Tensor:
         """Test accuracy in per cent, one a replicate: (R,), on the CPU."""

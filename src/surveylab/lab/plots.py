@@ -17,9 +17,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-# Okabe and Ito's palette without its yellow, which is too light for lines on white.
+#: Okabe and Ito's palette without its yellow, which is too light for lines on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#555555")
+#: A marker for each of the colours, so that none is told by its colour alone.
 MARKERS = ("o", "s", "^", "D", "v", "P")
+#: The colour of text and axes.
 INK = "#222222"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 

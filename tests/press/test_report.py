@@ -1,0 +1,88 @@
+"""The report of a verification: each form says all of it, what no longer holds first."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from surveylab.press.compare import Compared
+from surveylab.press.project import PressError, WrongUse
+from surveylab.press.report import Report, Rerun, check_destinations, to_html, to_junit, to_markdown, write
+
+GOOD = Compared("gain", "demo/one", "2.9 [2.8, 3.0] supported", "2.9 [2.8, 3.0] supported", True, None, None)
+BAD = Compared(
+    "fast",
+    "demo/one",
+    "1.0 supported",
+    "-1.0 contradicted",
+    False,
+    "values <a|b> differ",
+    "versions differ: torch",
+)
+RERUN = Rerun("demo/one", 100.0, 130.0, ["versions differ: torch 2.13.0 -> 2.14.0"])
+PROBLEM = {"chapter": "demo/two", "problem": "cell 3: it failed\n    | x = 1"}
+FAILED = Report([PROBLEM], [GOOD, BAD], 2, [RERUN])
+FINE = Report([], [GOOD], 1, [RERUN])
+
+
+def test_the_verdict_in_a_sentence() -> None:
+    assert FINE.verdict == "Everything holds." and FINE.holds
+    assert FAILED.verdict == "1 problem; 1 of 2 compared claims differ." and not FAILED.holds
+    cut = Report([], [GOOD], 1, [RERUN], ["demo/two"])
+    assert cut.verdict == "Not finished: 1 chapter still to be executed again. Everything so far holds."
+    assert Report([], [], 3).verdict == "Everything holds (3 claims recomputed, none executed)."
+
+
+def test_every_form_is_written_by_its_suffix(tmp_path: Path) -> None:
+    paths = [tmp_path / f"new/report{suffix}" for suffix in (".json", ".xml", ".html", ".md")]
+    check_destinations(paths)
+    write(FAILED, paths)
+    content = json.loads(paths[0].read_text(encoding="utf-8"))
+    assert content["holds"] is False and content["complete"] is True
+    assert content["claims"][1]["cause"] == "versions differ: torch"
+    assert content["reruns"][0]["published_seconds"] == 100.0
+    for path in paths[1:]:
+        text = path.read_text(encoding="utf-8")
+        for part in ("demo/one", "fast", "contradicted", "versions differ: torch", "it failed"):
+            assert part in text, (path.name, part)
+
+
+def test_junit_counts_and_names_failures() -> None:
+    suites = {suite.get("name"): suite for suite in ElementTree.fromstring(to_junit(FAILED))}
+    one = suites["demo/one"]
+    assert (one.get("tests"), one.get("failures"), one.get("time")) == ("2", "1", "130.000")
+    failed = [case.get("name") for case in one if case.find("failure") is not None]
+    assert failed == ["fast"]
+    assert suites["demo/two"].get("failures") == "1"
+
+
+def test_the_text_for_an_issue_says_only_what_no_longer_holds() -> None:
+    text = to_markdown(FAILED)
+    assert "`gain`" not in text
+    assert "- demo/two: cell 3: it failed | x = 1\n" in text
+    row = next(line for line in text.splitlines() if "`fast`" in line)
+    assert row.count(" | ") == 3
+    assert "| claim |" not in to_markdown(FINE)
+
+
+def test_the_page_shows_what_no_longer_holds_first_and_escapes() -> None:
+    page = to_html(FAILED)
+    assert page.index("What no longer holds") < page.index("What holds")
+    assert "values &lt;a|b&gt; differ" in page and "<a|b>" not in page
+    assert "http" not in page  # it loads nothing
+    assert "What no longer holds" not in to_html(FINE)
+
+
+def test_what_cannot_be_written_is_said_before(tmp_path: Path) -> None:
+    with pytest.raises(
+        WrongUse, match=r"report\.txt: the form follows from the suffix, one of \.json, \.xml"
+    ):
+        check_destinations([tmp_path / "report.txt"])
+    with pytest.raises(WrongUse, match="'missing'"):
+        check_destinations([tmp_path / "report"])
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(PressError, match="cannot write"):
+        check_destinations([tmp_path / "file/report.json"])
