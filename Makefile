@@ -6,7 +6,7 @@ LAB_READY := .venv/.ready-lab
 # Tests and short runs want one thread: two such processes then share two cores well.
 ONE := OMP_NUM_THREADS=1
 
-.PHONY: book serve lab test check setup lint hooks audit clean
+.PHONY: book serve lab pdf test check setup lint hooks audit clean
 .DELETE_ON_ERROR:
 
 book: $(READY)  ## execute stale chapters, build the pages, say where to open them
@@ -23,6 +23,9 @@ lab: PORT ?= 8888
 lab: $(LAB_READY)  ## open the chapters' sources in JupyterLab (PORT=..., NO_BROWSER=1)
 	@$(BIN)/jupyter lab --port=$(PORT) --LabApp.default_url=/lab/tree/notebooks \
 	  --ServerApp.log_level=WARN $(if $(NO_BROWSER),--no-browser) $(if $(filter 0,$(shell id -u)),--allow-root)
+
+pdf: book  ## the whole book as one PDF, which needs a Chromium
+	$(BIN)/surveylab build --pdf
 
 test: $(READY) lint  ## everything: unit tests, chapters at smoke, verification, the book twice, re-execution
 	$(BIN)/surveylab run --profile smoke

@@ -137,13 +137,17 @@ def evidence(claims: dict[str, Claim]) -> dict[str, Evidence]:
 def published(root: Path) -> dict[str, Any]:
     """The executed chapter."""
     claims = load_claims(root / "book/claims.yml")
-    outputs = (
-        [{"text/plain": "standard: 3 x 8 replicates"}],
-        [{"surveylab": {"run": {"chapter": CHAPTER, **RECORD}}}],
+    run = (
+        {"text/plain": "standard: 3 x 8 replicates"},
+        {"surveylab": {"run": {"chapter": CHAPTER, **RECORD}}},
     )
-    for id, found in evidence(claims).items():
-        outputs[0].append({"text/plain": render_text(found), "text/html": render_html(claims[id], found)})
-        outputs[1].append({"surveylab": found.to_metadata()})
+    checks = [
+        (
+            {"text/plain": render_text(found), "text/html": render_html(claims[id], found)},
+            {"surveylab": found.to_metadata()},
+        )
+        for id, found in evidence(claims).items()
+    ]
     cells: list[dict[str, Any]] = [
         {
             "cell_type": "markdown",
@@ -159,19 +163,17 @@ def published(root: Path) -> dict[str, Any]:
             "source": "from surveylab import claims\n\nclaims.judge",
             "outputs": [{"output_type": "display_data", "data": {"image/png": _picture()}, "metadata": {}}],
         },
-        *(
-            {
-                "cell_type": "code",
-                "id": f"check-{number}",
-                "execution_count": number + 1,
-                "metadata": {},
-                "source": f"run.check({number})",
-                "outputs": [{"output_type": "display_data", "data": data, "metadata": metadata}],
-            }
-            for number, (data, metadata) in enumerate(zip(*outputs, strict=True))
-        ),
+        _code("begin", "run = begin()", [run]),
+        _code("checks", "run.check_all()", checks),  # all in one cell, as a chapter often has them
     ]
     return notebook(cells, surveylab=RECORD)
+
+
+def _code(id: str, source: str, outputs: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
+    """An executed cell that displayed these data with these metadata."""
+    shown = [{"output_type": "display_data", "data": data, "metadata": meta} for data, meta in outputs]
+    cell = {"cell_type": "code", "id": id, "execution_count": 1, "metadata": {}}
+    return {**cell, "source": source, "outputs": shown}
 
 
 def _picture() -> str:

@@ -6,10 +6,16 @@ from pathlib import Path
 
 import pytest
 import small_book
-from small_book import ADDRESS, REPOSITORY
+from small_book import ADDRESS, REPOSITORY, ROOT
 
 from surveylab.press.build import build
 from surveylab.press.site import Site
+
+
+@pytest.fixture(scope="session")
+def whole() -> Path:
+    """The pages of the real book, built anew only if something changed."""
+    return build(ROOT).parent
 
 
 @pytest.fixture(scope="session")

@@ -30,12 +30,6 @@ pytestmark = pytest.mark.slow
 LIMIT = 1_500_000
 
 
-@pytest.fixture(scope="module")
-def book() -> Path:
-    """The pages of the book itself; built already if nothing changed."""
-    return build(ROOT).parent
-
-
 def text_of(site: Path, page: str) -> str:
     return (site / page).read_text(encoding="utf-8")
 
@@ -73,12 +67,12 @@ def weight(site: Path, page: Path) -> int:
     return sum(path.stat().st_size for path in found)
 
 
-def test_no_page_weighs_more_than_a_megabyte_and_a_half(book: Path) -> None:
-    weights = {path: weight(book, path) for path in book.rglob("*.html")}
+def test_no_page_weighs_more_than_a_megabyte_and_a_half(whole: Path) -> None:
+    weights = {path: weight(whole, path) for path in whole.rglob("*.html")}
     assert len(weights) > 10
     assert {path.name: size for path, size in weights.items() if size > LIMIT} == {}
     # The rest is a page's own: what all pages share must leave it room.
-    assert weights[book / "intro.html"] < 500_000
+    assert weights[whole / "intro.html"] < 500_000
 
 
 def test_mathjax_is_loaded_where_there_are_formulas(site: Path) -> None:
@@ -103,6 +97,12 @@ def test_drawings_are_the_same_each_time(small: Path) -> None:
     findings = load_findings(small, ["demo/one.ipynb"])[0]
     assert card("A book", findings) == card("A book", findings)
     assert icon(32) == icon(32)
+
+
+def test_own_styles_are_named_in_one_order_and_after_the_themes(site: Path) -> None:
+    names = re.findall(r'<link rel="stylesheet"[^>]* href="_static/([\w./-]+\.css)', text_of(site, "intro.html"))
+    own = ["survey.css", *sorted(p.name for p in (ROOT / "book/_static").glob("*.css") if p.name != "survey.css")]
+    assert names[-len(own) :] == own
 
 
 # --------------------------------------------------------------------------------------------- addresses
@@ -287,10 +287,10 @@ def public(folder: Path) -> Iterator[str]:
                 yield f"{module}:{node.name}"
 
 
-def test_every_public_object_is_in_the_reference(book: Path) -> None:
+def test_every_public_object_is_in_the_reference(whole: Path) -> None:
     from sphinx.util.inventory import InventoryFile
 
-    with (book / "objects.inv").open("rb") as file:
+    with (whole / "objects.inv").open("rb") as file:
         inventory = InventoryFile.load(file, "", lambda base, uri: uri)
     packages = library_packages(Project(ROOT))
     named = {name for kind, names in inventory.items() if kind.startswith("py:") for name in names}

@@ -50,6 +50,12 @@ class Comparison:
         sizes = {"train": self.train, "validation": self.validation, "test": self.test}
         object.__setattr__(self, "split", self.data.split(self.streams, **sizes))
 
+    def rate(self, arm: str, norm: Norm, batch: int = 16) -> float:
+        """The arm's tuned learning rate; the arguments are those of `run`."""
+        # One population is enough to find a rate; tuning runs with other seeds than the published run.
+        scouts = list(self.streams[: current().replicates])
+        return tuned(arm, self.rates, lambda rates: self._sweep(norm, batch, scouts, rates))
+
     def run(self, arm: str, norm: Norm, batch: int = 16) -> Population:
         """Train a replica for each stream at the arm's tuned rate.
 
@@ -58,10 +64,7 @@ class Comparison:
             norm: Makes the normalisation for a number of channels.
             batch: Examples a step.
         """
-        # One population is enough to find a rate; tuning runs with other seeds than the published run.
-        scouts = list(self.streams[: current().replicates])
-        rate = tuned(arm, self.rates, lambda rates: self._sweep(norm, batch, scouts, rates))
-        return self._train(norm, batch, rate, arm)
+        return self._train(norm, batch, self.rate(arm, norm, batch), arm)
 
     def run_untuned(self, arm: str, norm: Norm, batch: int = 16) -> Population:
         """As `run`, for a method the tuning file does not know: its rate is found first, on other seeds."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -20,6 +21,7 @@ import yaml
 
 from surveylab.press.extras import write_extras
 from surveylab.press.fingerprint import library_packages
+from surveylab.press.pdf import make_pdf, parts_of
 from surveylab.press.project import PressError, Project
 from surveylab.press.site import Site
 from surveylab.press.slim import slim
@@ -77,6 +79,41 @@ def build(
     except OSError as error:
         raise PressError(f"cannot write {error.filename or target}: {error.strerror or error}") from error
     return front
+
+
+def build_pdf(
+    root: Path | str, *, output: Path | str | None = None, force: bool = False, site: Site | None = None
+) -> Path:
+    """Build the HTML book and from it one PDF, unless that is there and nothing has changed.
+
+    Args:
+        root: as in `build`.
+        output: as in `build`; the PDF lies beside the folder of the pages.
+        force: Print even if nothing changed; the pages are not built again for it.
+        site: as in `build`.
+
+    Returns:
+        The PDF.
+
+    Raises:
+        PressError: as `build`, and if there is no Chromium.
+    """
+    html = build(root, output=output, site=site).parent
+    target = html.parent
+    toc, config = (
+        yaml.safe_load((target / "source" / name).read_text(encoding="utf-8"))
+        for name in ("_toc.yml", "_config.yml")
+    )
+    pdf = target / (re.sub(r"\W+", "-", config["title"].lower()).strip("-") + ".pdf")
+    state, stamp = (target / ".state").read_text(encoding="utf-8"), target / ".pdf-state"
+    if force or not pdf.is_file() or not stamp.is_file() or stamp.read_text(encoding="utf-8") != state:
+        try:
+            stamp.unlink(missing_ok=True)
+            make_pdf(html, pdf, parts_of(toc), title=config["title"], author=config["author"])
+            stamp.write_text(state, encoding="utf-8")
+        except OSError as error:
+            raise PressError(f"cannot write {error.filename or pdf}: {error.strerror or error}") from error
+    return pdf
 
 
 def _settings(root: Path, staged: Staged, site: Site) -> dict[str, Any]:

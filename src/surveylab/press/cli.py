@@ -267,6 +267,7 @@ def tune(chapter: str, seed: int, device: str, timeout: int) -> int:
     help="Build there instead of in _build/.",
 )
 @click.option("--force", is_flag=True, help="Build even if nothing changed.")
+@click.option("--pdf", is_flag=True, help="Make one PDF of the whole book too, which needs a Chromium.")
 @click.option(
     "--repository",
     metavar="URL",
@@ -291,7 +292,12 @@ def tune(chapter: str, seed: int, device: str, timeout: int) -> int:
     "address, which search engines and the cards of shared links ask for, and makes a sitemap.",
 )
 def build(
-    output: Path | None, force: bool, repository: str | None, branch: str | None, site: str | None
+    output: Path | None,
+    force: bool,
+    pdf: bool,
+    repository: str | None,
+    branch: str | None,
+    site: str | None,
 ) -> int:
     """Build the HTML book from the published chapters and their evidence. Executes nothing.
 
@@ -301,13 +307,18 @@ def build(
 
     \b
     surveylab build
+    surveylab build --pdf
     surveylab build --repository https://github.com/owner/name --site https://owner.github.io/name/
     """
     from surveylab.press.build import build as build_book
+    from surveylab.press.build import build_pdf
     from surveylab.press.site import Site
 
     addresses = Site.of(repository, site, branch)
-    click.echo(f"Open {build_book(Project.find().root, output=output, force=force, site=addresses)}")
+    root = Project.find().root
+    click.echo(f"Open {build_book(root, output=output, force=force, site=addresses)}")
+    if pdf:
+        click.echo(f"Open {build_pdf(root, output=output, force=force, site=addresses)}")
     return 0
 
 

@@ -188,12 +188,17 @@ def card(title: str, findings: Findings) -> bytes:
         part = width * count / max(total, 1)
         figure.add_artist(Rectangle((left, 0.40), part, 0.055, color=tone, linewidth=0))
         left += part
-    place = 0.07
+    place, height = 0.07, 0.31
     for verdict, count in shown:
         symbol, word = BADGES[verdict]
-        text = figure.text(place, 0.29, f"{symbol} {word} {count}", size=20, color=TONES.get(verdict, _QUIET))
+        text = figure.text(
+            place, height, f"{symbol} {word} {count}", size=20, color=TONES.get(verdict, _QUIET)
+        )
+        if place + _width(figure, text) > 0.93:  # the next line
+            place, height = 0.07, height - 0.085
+            text.set_position((place, height))
         place += _width(figure, text) + 0.028
-    figure.text(0.07, 0.12, f"{examined} of {total} statements examined so far", size=21, color=_QUIET)
+    figure.text(0.07, 0.10, f"{examined} of {total} statements examined so far", size=21, color=_QUIET)
     return _png(figure)
 
 

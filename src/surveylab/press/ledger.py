@@ -36,11 +36,13 @@ def card(claim: Claim) -> str:
 
 
 def raw_html(lines: list[str]) -> str:
+    """Lines of HTML as a block of MyST Markdown."""
     # Blank lines would end an HTML block in Markdown; in a directive they may stand.
     return "```{raw} html\n" + "\n".join(lines) + "\n```\n"
 
 
 def linked_badge(verdict: str, href: str, about: str) -> str:
+    """A verdict as a badge that leads somewhere, with a text for whoever points at it."""
     symbol, word = BADGES[verdict]
     return (
         f'<a class="sl-badge sl-{verdict}" href="{escape(href)}" title="{escape(about)}">'
@@ -275,6 +277,7 @@ def _estimate(claim: Claim, evidence: Evidence) -> str:
 
 
 def interval(low: float, high: float) -> str:
+    """Both ends in brackets, each with its sign."""
     return f"[{number(low, sign=True)}, {number(high, sign=True)}]"
 
 

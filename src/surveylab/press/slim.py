@@ -15,6 +15,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
+from surveylab.press.access import accessible
 from surveylab.press.project import PressError
 
 # Under _static/: nothing there is ever asked for by a page of this book.
@@ -62,7 +63,7 @@ def slim(html: Path, kept: set[str]) -> None:
     _remove_unused(static)
     pages = {path: path.read_text(encoding="utf-8") for path in sorted(html.rglob("*.html"))}
     smaller = _convert_images(html / "_images")
-    pages = {path: _lighter(text, path.name, smaller) for path, text in pages.items()}
+    pages = {path: accessible(_lighter(text, path.name, smaller)) for path, text in pages.items()}
     scripts = {
         path: path.read_text(encoding="utf-8")
         for path in sorted(static.rglob("*.js"))
@@ -103,13 +104,7 @@ def _lighter(text: str, name: str, smaller: Mapping[str, str]) -> str:
         text = _SEARCH_SCRIPTS.sub("", text)
     if "fontawesome.js" in text:
         raise PressError(f"{name} still loads fontawesome.js: the theme writes it in another way than known")
-    # An icon says nothing that the words beside it do not.
-    text = re.sub(r'<(i|span) class="(fa[srb]? [^"]*|fa-(?:solid|regular|brands) [^"]*)"', _unspoken, text)
     return re.sub(r"(_images/)([\w.-]+\.png)", lambda m: m[1] + smaller.get(m[2], m[2]), text)
-
-
-def _unspoken(match: re.Match[str]) -> str:
-    return f'<{match[1]} aria-hidden="true" class="{match[2]}"'
 
 
 def _with_digests(text: str, digests: Mapping[str, str]) -> str:

@@ -18,7 +18,6 @@ from surveylab.press.usage import defined_at
 _WITHOUT_TEXT = {
     "search": "Search the book.",
     "genindex": "Every function, class and module of the library, in alphabetical order.",
-    "py-modindex": "Every module of the library.",
 }
 _LONGEST = 200
 # Without excerpts: a browser lets no page that is opened as a file read another one.
@@ -29,6 +28,7 @@ def setup(app: Any) -> dict[str, bool]:
     """Register with Sphinx."""
     nothing: dict[str, Any] = {"site": {}, "sources": {}, "uses": {}, "packages": {}, "chapters": []}
     app.add_config_value("surveylab", nothing, "env")
+    app.connect("config-inited", _order_own_files)
     app.connect("html-page-context", _describe)
     app.connect("html-page-context", _search_in_files)
     # After Sphinx's own extensions have named their scripts.
@@ -38,6 +38,15 @@ def setup(app: Any) -> dict[str, bool]:
     # After napoleon, which rewrites the docstring.
     app.connect("autodoc-process-docstring", _name_users, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _order_own_files(_app: Any, config: Any) -> None:
+    """Name the book's own style sheets and scripts in one order on every machine, survey.css first.
+
+    Jupyter Book takes them in the order in which the file system lists them.
+    """
+    for name in ("html_css_files", "html_js_files"):
+        config[name] = sorted(getattr(config, name), key=lambda file: (str(file) != "survey.css", str(file)))
 
 
 def _describe(app: Any, page: str, _template: str, context: dict[str, Any], doctree: Any) -> None:
@@ -87,7 +96,8 @@ def _first_words(doctree: Any) -> str:
     for paragraph in doctree.findall(nodes.paragraph):
         if "sl-glance" in paragraph.parent.get("classes", []):
             continue  # what a chapter has in place of a by-line
-        text = " ".join(paragraph.astext().split())
+        # Without its citations: they are links, and here nothing can be followed.
+        text = re.sub(r" \[[^\]]*\d{4}[a-z]?\]", "", " ".join(paragraph.astext().split()))
         if len(text) >= 40:
             break
     else:

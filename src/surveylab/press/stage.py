@@ -208,7 +208,11 @@ def _command_reference() -> str:
         return f"```text\n{command.get_help(context)}\n```\n"
 
     top = click.Context(cli, info_name="surveylab", **cli.context_settings)
-    parts = ["# The command `surveylab`\n", help_of(cli, "surveylab")]
+    parts = [
+        "# The command `surveylab`\n",
+        "What the command says of itself and of each of its parts when it is asked with `--help`.\n",
+        help_of(cli, "surveylab"),
+    ]
     parts += [f"## {name}\n\n{help_of(command, name, top)}" for name, command in cli.commands.items()]
     return "\n".join(parts)
 

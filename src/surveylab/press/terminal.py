@@ -122,7 +122,7 @@ class Progress:
         with self._changing:
             now = time.monotonic()
             spent, left = seconds(now - self._start), self._left(now)
-            if left is not None:
+            if left is not None and self._waiting:
                 spent += f", about {seconds(left)} left" if left > 0 else ", longer than last time"
             cells = [f"{chapter} {done}/{total} cells" for chapter, (_, done, total) in self._running.items()]
             if self._total == 1:
