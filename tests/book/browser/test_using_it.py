@@ -151,7 +151,7 @@ def test_badges_and_marks_lead_to_their_evidence(page: str, visit: Opener, addre
     links = seen.page.locator("a.sl-badge, a.sl-point, a.sl-point-mark:not(.sl-missing)").all()
     places = sorted({str(link.get_attribute("href")) for link in links})
     assert len(places) >= 4
-    for place in places[:: max(1, len(places) // 5)]:
+    for place in (places[0], places[-1]):  # `links.astray` follows them all, without a browser
         there = visit(f"{address}{place}")
         there.page.wait_for_selector(":target")
         assert re.search(r"claim-|statement-", place)
