@@ -42,6 +42,8 @@ def pages() -> list[str]:
 
 
 PAGES = pages()
+# Of the page's background, from 0 to 255.
+LIGHTNESS = "Math.max(...getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number))"
 
 
 def test_every_page_is_looked_at(whole: Path) -> None:
@@ -86,6 +88,7 @@ def darken(seen: Visit) -> None:
 
 def test_in_the_dark(desk: Visit) -> None:
     darken(desk)
+    assert desk.page.evaluate(LIGHTNESS) < 60, "the page is not dark"
     assert axe(desk, colours_only=True) == []
     assert desk.errors == []
 
