@@ -55,7 +55,8 @@ audit: $(READY)  ## look the pinned packages up among known vulnerabilities (ask
 	@test -x $(BIN)/pip-audit || $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[audit]'
 	$(BIN)/python tests/audit.py
 
-# torch comes first and pinned: without the pin several gigabytes of CUDA packages would come along.
+# torch comes first: where a small build without CUDA is offered under this version, pip takes it, and what asks for
+# torch later finds it there.
 $(READY): constraints.txt pyproject.toml tests/reference.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "make: $(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.11 or newer is needed: make PYTHON=python3.12" >&2; exit 2; }

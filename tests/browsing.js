@@ -123,16 +123,31 @@ window.look = (() => {
     return [...kinds.values()];
   }
 
-  /** What axe finds: by all its rules, or by those only that colours decide. A contrast is taken once for each kind of text. */
+  /** What axe finds: by all its rules, or by those only that colours decide.
+   *
+   * Most of a page's elements are coloured words of code, and axe asks each what it costs to ask a section. So a contrast
+   * is taken once for each kind of text, and while axe runs, words of code that are not asked for theirs are plain text.
+   */
   async function violations(onlyColours) {
-    const rules = onlyColours ? { runOnly: ["link-in-text-block"] } : { rules: { "color-contrast": { enabled: false } } };
-    const runs = [
-      await axe.run(document, { resultTypes: ["violations"], ...rules }),
-      await axe.run({ include: samples() }, { resultTypes: ["violations"], runOnly: ["color-contrast"] }),
-    ];
-    return runs.flatMap(({ violations }) => violations).flatMap(({ id, impact, nodes }) =>
-      nodes.map(({ target, failureSummary }) => ({ rule: id, impact, at: target.join(" "), why: failureSummary })),
-    );
+    const code = all("pre:has(span)").filter((pre) => !pre.querySelector(":not(span)"));
+    const words = new Map(code.map((pre) => [pre, pre.cloneNode(true)]));
+    const asked = samples();
+    for (const element of asked) element.setAttribute("data-look-sample", "");
+    for (const span of code.flatMap((pre) => all("span", pre)).reverse()) {
+      if (!span.matches(":is([data-look-sample], :has([data-look-sample]))")) span.replaceWith(span.textContent);
+    }
+    for (const pre of code) pre.normalize();
+    axe.configure({ rules: [{ id: "color-contrast", selector: "[data-look-sample]" }] });
+    try {
+      const only = onlyColours ? { runOnly: ["color-contrast", "link-in-text-block"] } : {};
+      const { violations } = await axe.run(document, { resultTypes: ["violations"], ...only });
+      return violations.flatMap(({ id, impact, nodes }) =>
+        nodes.map(({ target, failureSummary }) => ({ rule: id, impact, at: target.join(" "), why: failureSummary })),
+      );
+    } finally {
+      for (const element of asked) element.removeAttribute("data-look-sample");
+      for (const [pre, copy] of words) pre.replaceChildren(...copy.childNodes);
+    }
   }
 
   return { samples, sideways, images, mathematics, startWalk, leftToWalk, endWalk, violations };

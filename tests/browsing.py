@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from playwright.sync_api import Browser, Page, Request, Route
 
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 LOOK = Path(__file__).with_suffix(".js")
+# As a pattern, which Chromium's driver matches by itself: a function here would be asked about every request.
+NOT_OURS = re.compile(r"^(?!http://127\.0\.0\.1:|file:|data:|blob:)")
 
 
 @dataclass
@@ -66,13 +69,12 @@ def open_page(browser: Browser, url: str, *, width: int = 1280, theme: str = "li
     )
     page = context.new_page()
     seen = Visit(page)
-    ours = ("http://127.0.0.1:", "file:", "data:", "blob:")
 
     def refuse(route: Route) -> None:
         seen.outside.append(route.request.url)
         route.abort()
 
-    context.route(lambda address: not address.startswith(ours), refuse)
+    context.route(NOT_OURS, refuse)
 
     def failed(request: Request) -> None:
         if request.method != "HEAD":  # whose answer has no body, which Chromium calls aborted
@@ -95,8 +97,13 @@ def _weigh(seen: Visit, request: Request) -> None:
         seen.weights[request.url] = request.sizes()["responseBodySize"]
 
 
-def axe(seen: Visit, *, colours_only: bool = False) -> list[dict[str, str]]:
-    """What axe finds serious or critical in the page as it stands."""
-    seen.page.add_script_tag(path=AXE)
+def axe(seen: Visit, *, colours_only: bool = False) -> list[str]:
+    """What axe finds serious or critical in the page as it stands, a line each."""
+    if not seen.page.evaluate("'axe' in window"):
+        seen.page.add_script_tag(path=AXE)
     found = seen.page.evaluate("colours => look.violations(colours)", colours_only)
-    return [violation for violation in found if violation["impact"] in ("serious", "critical")]
+    return [
+        f"{v['rule']} ({v['impact']}) at {v['at']}: {v['why']}"
+        for v in found
+        if v["impact"] in ("serious", "critical")
+    ]

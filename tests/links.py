@@ -17,6 +17,11 @@ LOADS = {
     *(("img", "src"), ("script", "src"), ("source", "src"), ("iframe", "src"), ("video", "src")),
     *(("link", "href"), ("object", "data"), ("image", "href"), ("use", "href")),
 }
+# The links that carry a verdict: badges, and the marks of the front page.
+BADGE_LIKE = {"sl-badge", "sl-point", "sl-point-mark"}
+# What a verdict rests on; what was not examined yet has only its sentence.
+EVIDENCE = ("claim-", "ledger-", "statement-")
+WAITING = ("review-",)
 # These say where the page is published, and are not followed by a browser.
 NAMES_ONLY = {"canonical", "alternate", "search", "prev", "next", "index"}
 
@@ -46,7 +51,7 @@ class Reading(HTMLParser):
             self.loads += [part.split()[0] for part in given["srcset"].split(",") if part.strip()]
         if tag == "meta" and given.get("http-equiv", "").lower() == "refresh":
             self.links.append(given["content"].partition("url=")[2])
-        if tag == "a" and "sl-badge" in given.get("class", "").split():
+        if tag == "a" and BADGE_LIKE & set(given.get("class", "").split()):
             self.badges.append((verdict_of(given), given.get("href", "")))
 
 
@@ -107,7 +112,7 @@ def astray(pages: Mapping[str, Reading]) -> list[str]:
             place = pages[target].ids.get(anchor) if target in pages else None
             if place is None:
                 found.append(f"{name}: the badge {verdict!r} leads to {url!r}, which is not there")
-            elif not anchor.startswith(("claim-", "ledger-", "statement-")):
+            elif not anchor.startswith(WAITING if verdict == "missing" else EVIDENCE):
                 found.append(f"{name}: the badge {verdict!r} leads to {url!r}, which is no evidence")
             elif (there := place.get("data-verdict") or verdict_of(place)) not in ("", verdict):
                 found.append(f"{name}: the badge {verdict!r} leads to {url!r}, which says {there!r}")

@@ -94,6 +94,7 @@ def test_a_badge_leads_to_evidence_with_its_verdict(tmp_path: Path, anchor: str)
         ("contradicted", "ledger-x", "says 'supported'"),
         ("supported", "claim-y", "not there"),
         ("supported", "top-of-it", "no evidence"),
+        ("missing", "claim-x", "no evidence"),
     ],
 )
 def test_a_badge_that_leads_elsewhere_is_named(tmp_path: Path, verdict: str, anchor: str, why: str) -> None:

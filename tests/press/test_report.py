@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -66,6 +67,12 @@ def test_the_text_for_an_issue_says_only_what_no_longer_holds() -> None:
     row = next(line for line in text.splitlines() if "`fast`" in line)
     assert row.count(" | ") == 3
     assert "| claim |" not in to_markdown(FINE)
+
+
+def test_the_text_for_an_issue_fits_into_one() -> None:
+    many = Report([PROBLEM] * 500, [replace(BAD, claim=f"claim-{n}") for n in range(500)], 500)
+    text = to_markdown(many)
+    assert len(text) < 60_000 and "And 440 more" in text
 
 
 def test_the_page_shows_what_no_longer_holds_first_and_escapes() -> None:

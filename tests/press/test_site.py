@@ -63,7 +63,6 @@ def test_links_on_github() -> None:
     assert site.issue("A & b: c") == f"{HUB}/issues/new?title=A%20%26%20b%3A%20c"
     assert site.launch(CHAPTER) == {
         "Binder": f"https://mybinder.org/v2/gh/owner/name/next?urlpath=lab/tree/{CHAPTER}",
-        "Colab": f"https://colab.research.google.com/github/owner/name/blob/next/{CHAPTER}",
     }
 
 

@@ -1,6 +1,8 @@
 """Who executes the chapters: this process, one after another, or Dask workers, several at a time.
 
-One at a time on two threads is the default. DEFAULTREASON
+One at a time, on two threads, is the default: the number of threads is part of what a chapter gives, to the
+last digit, and two are there on every machine, however many chapters are stale. What two at a time on one
+thread each would save, `tests/benchmarks/bench_workers.py` measures.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import re
 import shutil
 import subprocess
@@ -159,8 +158,8 @@ def _printed(browser: str, page: Path) -> bytes:
         out = Path(folder, "book.pdf")
         command = [
             *(browser, "--headless", "--disable-gpu", f"--user-data-dir={folder}/profile"),
-            # Chromium refuses its sandbox to root; the page is our own and loads nothing from elsewhere.
-            *(["--no-sandbox"] if os.geteuid() == 0 else []),
+            # Root, and some systems, give Chromium no sandbox; the page is our own and loads nothing else.
+            "--no-sandbox",
             *(
                 "--no-pdf-header-footer",
                 "--virtual-time-budget=120000",

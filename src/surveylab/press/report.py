@@ -127,15 +127,21 @@ def _chapters(report: Report) -> list[str]:
     return list(dict.fromkeys(compared.chapter for compared in report.claims))
 
 
+# An issue holds 65,536 characters, and a row may have several hundred.
+_ROWS = 60
+
+
 def to_markdown(report: Report) -> str:
     """For an issue: what no longer holds, and where to look."""
     lines = ["# Verification", "", f"**{report.verdict}**", ""]
-    lines += [f"- {problem['chapter']}: {_flat(problem['problem'])}" for problem in report.problems]
+    lines += [f"- {p['chapter']}: {_flat(p['problem'])[:300]}" for p in report.problems[:_ROWS]]
     if differing := [compared for compared in report.claims if not compared.holds]:
         lines += ["", "| claim | published | executed again | likely cause |", "|---|---|---|---|"]
-        for c in differing:
+        for c in differing[:_ROWS]:
             cells = (f"`{c.claim}`", c.published, c.again, c.cause or "")
             lines.append("| " + " | ".join(_flat(cell).replace("|", r"\|") for cell in cells) + " |")
+        if len(differing) > _ROWS:
+            lines.append(f"\nAnd {len(differing) - _ROWS} more, which the report as a page lists.")
     if report.reruns:
         lines += ["", "Executed again:"]
         lines += [f"- {_rerun(rerun)}" for rerun in report.reruns]

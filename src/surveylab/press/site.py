@@ -12,7 +12,6 @@ from urllib.parse import SplitResult, quote, urlsplit
 from surveylab.press.project import WrongUse
 
 BINDER = "https://mybinder.org"
-COLAB = "https://colab.research.google.com"
 
 
 @dataclass(frozen=True)
@@ -73,10 +72,8 @@ class Site:
             place = f"gl/{quote(parts.path.strip('/'), safe='')}/{branch}"
         else:
             place = f"git/{quote(self.repository, safe='')}/{branch}"
-        services = {"Binder": f"{BINDER}/v2/{place}?urlpath=lab/tree/{path}"}
-        if parts.hostname == "github.com":  # Colab opens notebooks of no other host
-            services["Colab"] = f"{COLAB}/github{parts.path}/blob/{quote(self.branch)}/{path}"
-        return services
+        # Binder installs the library by environment.yml; Colab would open a notebook without it.
+        return {"Binder": f"{BINDER}/v2/{place}?urlpath=lab/tree/{path}"}
 
 
 def _repository(given: str) -> str:

@@ -35,6 +35,7 @@ def setup(app: Any) -> dict[str, bool]:
     app.connect("html-page-context", _without_idle_mathjax, priority=900)
     # After the theme, which makes a new list of buttons at 500 and fills it at 501.
     app.connect("html-page-context", _add_buttons, priority=502)
+    app.connect("autodoc-process-signature", _readable)
     # After napoleon, which rewrites the docstring.
     app.connect("autodoc-process-docstring", _name_users, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -146,7 +147,7 @@ def _add_buttons(app: Any, page: str, _template: str, context: dict[str, Any], _
     context["header_buttons"] = groups + context["header_buttons"]
 
 
-_LOGOS = {"Binder": "_static/images/logo_binder.svg", "Colab": "_static/images/logo_colab.png"}
+_LOGOS = {"Binder": "_static/images/logo_binder.svg"}
 
 
 def _group(about: str, icon: str, label: str, links: list[tuple[str, str, str, str]]) -> dict[str, Any]:
@@ -173,3 +174,12 @@ def _name_users(app: Any, _what: str, name: str, _obj: Any, _options: Any, lines
     everywhere = len(users) > 5 and len(users) == len(settings["chapters"])
     named = "every chapter" if everywhere else ", ".join(f":doc:`/{chapter}`" for chapter in users)
     lines += ["", ".. container:: sl-used", "", f"   Used in {named}.", ""]
+
+
+def _readable(
+    _app: Any, _what: str, _name: str, _object: Any, _options: Any, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """A signature that is Python, for Sphinx to read: a dataclass's defaults are shown as objects."""
+    if signature:
+        signature = re.sub(r"<function (\w+)[^>]*>", r"\1", signature.replace("<factory>", "..."))
+    return signature, returns

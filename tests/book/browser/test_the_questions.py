@@ -60,7 +60,32 @@ def test_an_error_and_a_request_to_another_host(page) -> None:
     assert asked.outside == ["https://example.org/a.png"]
 
 
+def rules(seen) -> set[str]:
+    return {line.partition(" ")[0] for line in axe(seen)}
+
+
 def test_text_too_faint_and_a_button_without_a_name(page) -> None:
     assert axe(page(GOOD)) == []
-    assert {v["rule"] for v in axe(page("<h1>T</h1><p style='color:#bbb'>faint</p>"))} == {"color-contrast"}
-    assert {v["rule"] for v in axe(page("<h1>T</h1><button></button>"))} == {"button-name"}
+    assert rules(page("<h1>T</h1><p style='color:#bbb'>faint</p>")) == {"color-contrast"}
+    assert rules(page("<h1>T</h1><button></button>")) == {"button-name"}
+
+
+def test_a_faint_word_among_the_words_of_code(page) -> None:
+    words = "<span style='color:#000'><span>good</span></span> " * 50
+    code = f"<h1>T</h1><pre>{words}<span style='color:#bbb'>faint</span> {words}</pre>"
+    seen = page(code)
+    before = seen.page.inner_html("pre")
+    assert rules(seen) == {"color-contrast"}
+    assert seen.page.inner_html("pre") == before  # what was plain while axe ran is as it was
+    assert rules(page(code.replace("#bbb", "#000"))) == set()
+
+
+def test_a_faint_word_that_looks_like_others_on_another_ground(page) -> None:
+    grounds = "<p style='color:#ddd; background:#000'>good</p><p style='color:#ddd'>faint</p>"
+    assert rules(page(f"<h1>T</h1>{grounds}")) == {"color-contrast"}
+
+
+def test_a_link_told_by_its_colour_alone_is_found_when_only_colours_are_asked_for(page) -> None:
+    link = "<a href='#x' style='color:#005; text-decoration:none'>a link</a>"
+    seen = page(f"<h1>T</h1><p>Some text, and {link}, and more.</p><button></button>")
+    assert [line.partition(" ")[0] for line in axe(seen, colours_only=True)] == ["link-in-text-block"]

@@ -79,7 +79,8 @@ def test_the_ledger_filters_by_verdict_and_keeps_it_in_the_address(
     assert ledger.page.locator("#sl-shown").inner_text() == f"{len(some)} of {len(everything)} claims"
     # Headings of what is hidden go too, and the others stay.
     statements = ledger.page.locator("tr.sl-statement:visible").count()
-    assert 0 < statements <= len(some) and ledger.page.locator(".sl-chapter:visible").count() == 1
+    chapters = ledger.page.locator(".sl-chapter:visible").count()
+    assert 0 < statements <= len(some) and chapters == len(attributes(ledger, "chapter"))
     again = visit(ledger.page.url)
     assert "verdict=inconclusive" in ledger.page.url and shown(again) == some
     again.page.get_by_role("button", name="Show all").first.click()
@@ -125,7 +126,8 @@ def test_a_link_to_a_claim_shows_it_though_the_filter_hides_it(ledger: Visit) ->
     assert ledger.page.locator("#ledger-bn-fast").is_visible()
 
 
-def test_a_claim_can_be_cited_with_its_address(ledger: Visit, address: str) -> None:
+def test_a_claim_can_be_cited_with_its_address_whatever_the_filter(visit: Opener, address: str) -> None:
+    ledger = visit(f"{address}ledger.html?verdict=inconclusive")
     row = ledger.page.locator("#ledger-bn-fast")
     row.locator("summary", has_text="Cite").click()
     cited = row.locator(".sl-cite p").inner_text()
@@ -151,7 +153,7 @@ def test_badges_and_marks_lead_to_their_evidence(page: str, visit: Opener, addre
     links = seen.page.locator("a.sl-badge, a.sl-point, a.sl-point-mark:not(.sl-missing)").all()
     places = sorted({str(link.get_attribute("href")) for link in links})
     assert len(places) >= 4
-    for place in places[:: max(1, len(places) // 5)]:
+    for place in (places[0], places[-1]):  # `links.astray` follows them all, without a browser
         there = visit(f"{address}{place}")
         there.page.wait_for_selector(":target")
         assert re.search(r"claim-|statement-", place)
