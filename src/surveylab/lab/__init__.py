@@ -8,6 +8,7 @@ from surveylab.lab import models, plots
 from surveylab.lab.candidate import CandidateError, load_candidate
 from surveylab.lab.data import Dataset, Split, digits, photograph, photos
 from surveylab.lab.evidence import NotReproducedError, check, say, show_source, summary
+from surveylab.lab.influence import influence_on
 from surveylab.lab.landscape import gradients, moved, norms
 from surveylab.lab.population import Population
 from surveylab.lab.session import DeviceError, Run, begin, current
@@ -33,6 +34,7 @@ __all__ = [
     "current",
     "digits",
     "gradients",
+    "influence_on",
     "load_candidate",
     "make_streams",
     "models",
