@@ -4,7 +4,7 @@ A chapter begins with `begin`, trains each `Population` on `digits` or `photos`,
 with `check`.
 """
 
-from surveylab.lab import models, plots
+from surveylab.lab import models, plots, recurrent
 from surveylab.lab.candidate import CandidateError, load_candidate
 from surveylab.lab.data import Dataset, Split, digits, photograph, photos
 from surveylab.lab.evidence import NotReproducedError, check, say, show_source, summary
@@ -44,6 +44,7 @@ __all__ = [
     "photos",
     "plots",
     "predict",
+    "recurrent",
     "say",
     "show_source",
     "summary",
