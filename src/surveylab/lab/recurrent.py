@@ -64,10 +64,11 @@ class Recurrent(nn.Module, ABC):
                 f"has {tuple(input.shape)}"
             )
         state = (input.new_zeros(input.shape[0], self.hidden_size),) * self.states
-        from_input = F.linear(input, self.weight_ih_l0)  # (B, T, I) -> (B, T, G H)
+        # Unbound, (B, G H) a step: indexing would fill a whole tensor of zeros a step on the way back.
+        from_input = F.linear(input, self.weight_ih_l0).unbind(1)  # (B, T, I) -> T times (B, G H)
         outputs = []
         for t in range(input.shape[1]):
-            new = self.step(from_input[:, t], state)
+            new = self.step(from_input[t], state)
             if lengths is None:
                 state = new
                 outputs.append(new[0])
