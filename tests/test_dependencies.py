@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import sysconfig
 import tomllib
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 import audit
@@ -24,6 +25,11 @@ PINS = {
     for name, number in (
         line.split("==") for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     )
+}
+# What lies in the environment itself: a package that bundles others puts them on sys.path when it is imported.
+INSTALLED: dict[str, Distribution] = {
+    canonicalize_name(found.metadata["Name"]): found
+    for found in distributions(path=sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))
 }
 # Pinned, and needed by nothing that is installed here.
 ELSEWHERE = {
@@ -53,10 +59,9 @@ def needed(names: set[str]) -> Iterator[str]:
         if name in seen:
             continue
         seen.add(name)
-        try:
-            required = distribution(name).requires or []
-        except PackageNotFoundError:
+        if name not in INSTALLED:
             continue
+        required = INSTALLED[name].requires or []
         yield name
         # Extras may be asked for by whoever requires the package: every dependency that is here counts.
         waiting |= {canonicalize_name(Requirement(text).name) for text in required}
@@ -64,23 +69,13 @@ def needed(names: set[str]) -> Iterator[str]:
 
 def test_no_pin_is_left_over() -> None:
     used = set(needed({canonicalize_name(r.name) for r in requirements()})) | set(ELSEWHERE)
-    installed = {name for name in PINS if _installed(name)}
+    installed = PINS.keys() & INSTALLED.keys()
     assert installed <= used, "constraints.txt pins what nothing needs: " + ", ".join(installed - used)
 
 
-def _installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
 def test_what_is_installed_is_what_is_pinned() -> None:
-    other = {
-        name: found
-        for name, pin in PINS.items()
-        if (found := _installed(name)) is not None and Version(found).public != pin.public
-    }
+    found = {name: INSTALLED[name].version for name in PINS.keys() & INSTALLED.keys()}
+    other = {name: number for name, number in found.items() if Version(number).public != PINS[name].public}
     assert not other, f"not as in constraints.txt: {other}; `make setup` installs them"
 
 
