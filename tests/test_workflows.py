@@ -195,6 +195,8 @@ def test_the_hooks_are_what_make_lint_does() -> None:
     assert entries[: len(commands)] == commands
     assert [hook["entry"] for hook in hooks() if hook.get("stages") == ["pre-push"]] == ["make check"]
     assert all(hook["language"] == "system" for hook in hooks())  # nothing is fetched
+    for entry in entries[len(commands) : -1]:
+        assert entry.startswith(".venv/bin/pytest -q ") and (ROOT / entry.split()[-1]).is_file()
 
 
 def test_the_hooks_are_valid() -> None:
