@@ -4,11 +4,12 @@ A chapter begins with `begin`, trains each `Population` on `digits` or `photos`,
 with `check`.
 """
 
-from surveylab.lab import models, plots
+from surveylab.lab import models, plots, recurrent
 from surveylab.lab.candidate import CandidateError, compare, load_candidate
 from surveylab.lab.comparison import Comparison, slope
 from surveylab.lab.data import Dataset, Split, digits, photograph, photos
 from surveylab.lab.evidence import NotReproducedError, check, say, show_source, summary
+from surveylab.lab.influence import influence_on
 from surveylab.lab.landscape import gradients, moved, norms
 from surveylab.lab.population import Population
 from surveylab.lab.session import DeviceError, Run, begin, current
@@ -37,6 +38,7 @@ __all__ = [
     "current",
     "digits",
     "gradients",
+    "influence_on",
     "load_candidate",
     "make_streams",
     "models",
@@ -47,6 +49,7 @@ __all__ = [
     "plots",
     "predict",
     "progress",
+    "recurrent",
     "say",
     "show_source",
     "slope",
