@@ -140,7 +140,7 @@ window.look = (() => {
     axe.configure({ rules: [{ id: "color-contrast", selector: "[data-look-sample]" }] });
     try {
       const only = onlyColours ? { runOnly: ["color-contrast", "link-in-text-block"] } : {};
-      const { violations } = await axe.run(document, { resultTypes: ["violations"], ...only });
+      const { violations } = await axe.run(document, { resultTypes: ["violations"], preload: false, ...only });
       return violations.flatMap(({ id, impact, nodes }) =>
         nodes.map(({ target, failureSummary }) => ({ rule: id, impact, at: target.join(" "), why: failureSummary })),
       );

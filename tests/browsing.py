@@ -27,7 +27,11 @@ class Visit:
     page: Page
     errors: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
-    weights: dict[str, int] = field(default_factory=dict)
+    loaded: list[Request] = field(default_factory=list)
+
+    def weights(self) -> dict[str, int]:
+        """The bytes of each thing that a server sent; they are not asked for while the page may be closed."""
+        return {r.url: r.sizes()["responseBodySize"] for r in self.loaded if r.url.startswith("http")}
 
     def ask(self, question: str) -> list[str]:
         """Ask `look.js`."""
@@ -85,16 +89,11 @@ def open_page(browser: Browser, url: str, *, width: int = 1280, theme: str = "li
     page.on(
         "console", lambda said: seen.errors.append(said.text) if said.type in ("error", "warning") else None
     )
-    page.on("requestfinished", lambda request: _weigh(seen, request))
+    page.on("requestfinished", lambda request: seen.loaded.append(request))
     page.add_init_script(path=LOOK)
     page.goto(url, wait_until="load")
     page.evaluate("() => window.MathJax?.startup?.promise")
     return seen
-
-
-def _weigh(seen: Visit, request: Request) -> None:
-    if request.url.startswith("http"):
-        seen.weights[request.url] = request.sizes()["responseBodySize"]
 
 
 def axe(seen: Visit, *, colours_only: bool = False) -> list[str]:

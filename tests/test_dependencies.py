@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+import sysconfig
 import tomllib
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 import audit
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -24,6 +27,11 @@ PINS = {
     for name, number in (
         line.split("==") for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     )
+}
+# What lies in the environment itself: a package that bundles others may put them on sys.path when imported.
+INSTALLED: dict[str, Distribution] = {
+    canonicalize_name(found.metadata["Name"]): found
+    for found in distributions(path=sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))
 }
 # Pinned, and needed by nothing that is installed here.
 ELSEWHERE = {
@@ -53,10 +61,9 @@ def needed(names: set[str]) -> Iterator[str]:
         if name in seen:
             continue
         seen.add(name)
-        try:
-            required = distribution(name).requires or []
-        except PackageNotFoundError:
+        if name not in INSTALLED:
             continue
+        required = INSTALLED[name].requires or []
         yield name
         # Extras may be asked for by whoever requires the package: every dependency that is here counts.
         waiting |= {canonicalize_name(Requirement(text).name) for text in required}
@@ -64,23 +71,31 @@ def needed(names: set[str]) -> Iterator[str]:
 
 def test_no_pin_is_left_over() -> None:
     used = set(needed({canonicalize_name(r.name) for r in requirements()})) | set(ELSEWHERE)
-    installed = {name for name in PINS if _installed(name)}
+    installed = PINS.keys() & INSTALLED.keys()
     assert installed <= used, "constraints.txt pins what nothing needs: " + ", ".join(installed - used)
 
 
-def _installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+@pytest.mark.skipif(sys.platform != "linux", reason="constraints.txt has what is needed on Linux")
+def test_all_that_is_needed_is_pinned() -> None:
+    """Else two environments of the same constraints would differ; what a GPU's torch brings is its own."""
+    used = set(needed({canonicalize_name(r.name) for r in requirements()}))
+    of_the_environment = {"pip", "setuptools", "wheel"}
+    loose = {name for name in used - PINS.keys() if not name.startswith(("nvidia-", "cuda-", "triton"))}
+    assert loose <= of_the_environment, f"constraints.txt does not pin {loose - of_the_environment}"
+
+
+def test_every_pin_serves_the_oldest_python_that_is_promised() -> None:
+    """A Linux of 2023 brings Python 3.11.2; `make` lets it through, so the pins must too."""
+    (oldest,) = SpecifierSet(PROJECT["requires-python"])
+    python = Version(f"{oldest.version}.0")
+    asked = {name: INSTALLED[name].metadata["Requires-Python"] for name in PINS.keys() & INSTALLED.keys()}
+    refusing = {name: spec for name, spec in asked.items() if spec and python not in SpecifierSet(spec)}
+    assert not refusing, f"not for Python {python}: {refusing}"
 
 
 def test_what_is_installed_is_what_is_pinned() -> None:
-    other = {
-        name: found
-        for name, pin in PINS.items()
-        if (found := _installed(name)) is not None and Version(found).public != pin.public
-    }
+    found = {name: INSTALLED[name].version for name in PINS.keys() & INSTALLED.keys()}
+    other = {name: number for name, number in found.items() if Version(number).public != PINS[name].public}
     assert not other, f"not as in constraints.txt: {other}; `make setup` installs them"
 
 

@@ -5,6 +5,7 @@ Hooks are held to the Makefile too, so that a commit is judged by what `make lin
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -24,7 +25,7 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 READ = {"contents": "read"}
 RIGHTS = {
     "check": {"test": READ, "elsewhere": READ},
-    "verify": {"verify": READ, "audit": READ, "tell": {"issues": "write"}},
+    "verify": {"verify": READ, "audit": READ, "conda": READ, "tell": {"issues": "write"}},
     "publish": {"build": READ | {"pages": "read"}, "deploy": {"pages": "write", "id-token": "write"}},
 }
 # What somebody else may write: it must never become part of a script.
@@ -60,7 +61,9 @@ def test_it_fits_the_schema(path: Path) -> None:
 def test_it_has_no_more_rights_than_it_needs(path: Path) -> None:
     workflow = read(path)
     assert workflow["permissions"] == {}
-    assert all(0 < job["timeout-minutes"] <= 120 for job in workflow["jobs"].values())
+    for job in workflow["jobs"].values():
+        assert 0 < job["timeout-minutes"] <= 120
+        assert all(step.get("timeout-minutes", 0) < job["timeout-minutes"] for step in job["steps"])
     assert {name: job["permissions"] for name, job in workflow["jobs"].items()} == RIGHTS[path.stem]
 
 
@@ -93,7 +96,7 @@ def test_every_target_and_command_that_is_called_exists() -> None:
     for target in targets:
         assert re.search(rf"(?m)^{target}:", MAKEFILE), target
     assert (ROOT / ".ci/run").is_file()
-    commands = list(calls(r"\bsurveylab ([^\n|&;]+)"))
+    commands = list(calls(r"\bsurveylab (?!surveylab)([^\n|&;]+)"))
     assert len(commands) >= 4
     for line in commands:
         name, *words = line.split()
@@ -105,6 +108,76 @@ def test_every_target_and_command_that_is_called_exists() -> None:
 def test_the_book_is_told_where_it_is_published() -> None:
     (line,) = calls(r"(surveylab build --repo[^\n]*)")
     assert '--repository "$GITHUB_SERVER_URL/$GITHUB_REPOSITORY"' in line and '--site "$SITE"' in line
+
+
+# ------------------------------------------------------------------------------------------ the issue
+
+# Stands for the host's command: keeps its calls and the texts it is sent, and says which issue is open.
+GH = """#!/bin/bash
+printf '%s\\n' "$*" >> calls
+for word in "$@"; do if [ -f "$word" ]; then cat "$word" >> calls; fi; done
+if [ "$1 $2" = "issue list" ]; then printf '%s' "$OPEN"; fi
+"""
+
+
+def tell(folder: Path, *, opened: str, report: str | None, verified: str, audited: str = "success") -> str:
+    """Run the script of the job `tell` as the host does, and return what it asked the host for."""
+    job = read(ROOT / ".github/workflows/verify.yml")["jobs"]["tell"]
+    (script,) = [step["run"] for step in job["steps"] if "run" in step]
+    program = folder / "bin/gh"
+    program.parent.mkdir()
+    program.write_text(GH, encoding="utf-8")
+    program.chmod(0o755)
+    if report is not None:
+        (folder / "report.md").write_text(report, encoding="utf-8")
+    given = {"PATH": f"{program.parent}:{os.environ['PATH']}", "OPEN": opened, "RUN": "the run"}
+    given |= {"VERIFIED": verified, "AUDITED": audited}
+    assert {"VERIFIED", "AUDITED", "RUN"} <= job["env"].keys()
+    call = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
+    done = subprocess.run(call, cwd=folder, env=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return (folder / "calls").read_text(encoding="utf-8")
+
+
+needs_bash = pytest.mark.skipif(sys.platform == "win32", reason="that job runs on Linux")
+
+
+@needs_bash
+def test_what_no_longer_holds_opens_an_issue(tmp_path: Path) -> None:
+    said = tell(tmp_path, opened="", report="**1 problem**", verified="failure")
+    assert "label create verification" in said and "issue create" in said and "issue comment" not in said
+    assert "**1 problem**" in said and "Verification: failure." in said and "the run" in said
+
+
+@needs_bash
+def test_an_open_issue_is_continued(tmp_path: Path) -> None:
+    said = tell(tmp_path, opened="5", report="**1 problem**", verified="failure")
+    assert "issue comment 5" in said and "issue create" not in said and "**1 problem**" in said
+
+
+@needs_bash
+def test_a_known_vulnerability_is_told_too(tmp_path: Path) -> None:
+    said = tell(tmp_path, opened="", report="**holds**", verified="success", audited="failure")
+    assert "issue create" in said and "Audit of dependencies: failure." in said
+
+
+@needs_bash
+def test_a_verification_without_a_report_is_told_too(tmp_path: Path) -> None:
+    said = tell(tmp_path, opened="", report=None, verified="failure")
+    assert "issue create" in said and "The verification left no report." in said
+
+
+@needs_bash
+def test_when_all_holds_again_the_issue_is_closed(tmp_path: Path) -> None:
+    assert "issue close 5 --comment Everything holds again: the run" in tell(
+        tmp_path, opened="5", report="**holds**", verified="success"
+    )
+
+
+@needs_bash
+def test_when_all_holds_nothing_is_said(tmp_path: Path) -> None:
+    said = tell(tmp_path, opened="", report="**holds**", verified="success")
+    assert said.startswith("issue list") and said.count("\n") == 1
 
 
 # ------------------------------------------------------------------------------------------ hooks
@@ -122,6 +195,8 @@ def test_the_hooks_are_what_make_lint_does() -> None:
     assert entries[: len(commands)] == commands
     assert [hook["entry"] for hook in hooks() if hook.get("stages") == ["pre-push"]] == ["make check"]
     assert all(hook["language"] == "system" for hook in hooks())  # nothing is fetched
+    for entry in entries[len(commands) : -1]:
+        assert entry.startswith(".venv/bin/pytest -q ") and (ROOT / entry.split()[-1]).is_file()
 
 
 def test_the_hooks_are_valid() -> None:

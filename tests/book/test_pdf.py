@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from playwright.sync_api import Browser
+
 from surveylab.press import pdf
 from surveylab.press.build import build_pdf
 from surveylab.press.pdf import BROWSERS, Document, Part, find_browser, make_pdf, parts_of
@@ -148,27 +150,21 @@ def test_the_pdf_is_the_same_each_time_and_made_only_when_something_changed(
 
 
 @pytest.mark.slow
-def test_a_dark_page_is_printed_light_and_dark_again_afterwards(site: Path) -> None:
-    playwright = pytest.importorskip("playwright.sync_api")
-    program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if program is None:
-        pytest.skip("no chromium here")
-    with playwright.sync_playwright() as tools:
-        browser = tools.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        page = browser.new_page(color_scheme="dark")
-        page.goto((site / "demo/one.html").as_uri())
-        themes = page.evaluate(
-            """() => ["", "beforeprint", "afterprint"].map(name => {
-              if (name) dispatchEvent(new Event(name));
-              return document.documentElement.dataset.theme;
-            })"""
-        )
-        assert themes == ["dark", "light", "dark"]
-        page.emulate_media(media="print")
-        for hidden in (".bd-sidebar-primary", ".prev-next-footer", ".bd-header-article"):
-            assert not page.locator(hidden).first.is_visible(), hidden
-        assert page.locator("article h1").first.is_visible()
-        browser.close()
+def test_a_dark_page_is_printed_light_and_dark_again_afterwards(site: Path, browser: Browser) -> None:
+    page = browser.new_page(color_scheme="dark")
+    page.goto((site / "demo/one.html").as_uri())
+    themes = page.evaluate(
+        """() => ["", "beforeprint", "afterprint"].map(name => {
+          if (name) dispatchEvent(new Event(name));
+          return document.documentElement.dataset.theme;
+        })"""
+    )
+    assert themes == ["dark", "light", "dark"]
+    page.emulate_media(media="print")
+    for hidden in (".bd-sidebar-primary", ".prev-next-footer", ".bd-header-article"):
+        assert not page.locator(hidden).first.is_visible(), hidden
+    assert page.locator("article h1").first.is_visible()
+    page.close()
 
 
 def test_the_contents_of_the_book_can_be_read(tmp_path: Path) -> None:

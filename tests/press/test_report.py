@@ -11,7 +11,16 @@ import pytest
 
 from surveylab.press.compare import Compared
 from surveylab.press.project import PressError, WrongUse
-from surveylab.press.report import Report, Rerun, check_destinations, to_html, to_junit, to_markdown, write
+from surveylab.press.report import (
+    Report,
+    Rerun,
+    check_destinations,
+    to_html,
+    to_json,
+    to_junit,
+    to_markdown,
+    write,
+)
 
 GOOD = Compared("gain", "demo/one", "2.9 [2.8, 3.0] supported", "2.9 [2.8, 3.0] supported", True, None, None)
 BAD = Compared(
@@ -54,25 +63,57 @@ def test_every_form_is_written_by_its_suffix(tmp_path: Path) -> None:
 def test_junit_counts_and_names_failures() -> None:
     suites = {suite.get("name"): suite for suite in ElementTree.fromstring(to_junit(FAILED))}
     one = suites["demo/one"]
-    assert (one.get("tests"), one.get("failures"), one.get("time")) == ("2", "1", "130.000")
+    assert (one.get("tests"), one.get("failures"), one.get("time")) == ("3", "1", "130.000")
     failed = [case.get("name") for case in one if case.find("failure") is not None]
     assert failed == ["fast"]
     assert suites["demo/two"].get("failures") == "1"
 
 
+def test_junit_has_a_suite_for_every_chapter() -> None:
+    """Also for one that was only recomputed, and for one that was not reached: no test is no success."""
+    recomputed = ElementTree.fromstring(to_junit(Report([], [], 3, chapters=["demo/one"])))
+    assert [(s.get("name"), s.get("tests"), s.get("failures")) for s in recomputed] == [
+        ("demo/one", "1", "0")
+    ]
+    cut = Report([], [GOOD], 2, [RERUN], waiting=["demo/two"], chapters=["demo/one", "demo/two"])
+    suites = {suite.get("name"): suite for suite in ElementTree.fromstring(to_junit(cut))}
+    assert suites["demo/one"].get("skipped") == "0" and suites["demo/two"].get("skipped") == "1"
+
+
+def test_junit_holds_no_character_that_xml_cannot() -> None:
+    """A kernel's messages are coloured by escapes, which no parser of XML accepts."""
+    coloured = Report([{"chapter": "demo/two", "problem": "\x1b[31mValueError\x1b[0m: \x00"}], [], 0)
+    (failure,) = ElementTree.fromstring(to_junit(coloured)).iter("failure")
+    assert failure.text == failure.get("message") == "?[31mValueError?[0m: ?"
+
+
+def test_an_unfinished_report_does_not_hold() -> None:
+    cut = Report([], [GOOD], 1, [RERUN], ["demo/two"])
+    assert not cut.holds and json.loads(to_json(cut))["holds"] is False
+
+
 def test_the_text_for_an_issue_says_only_what_no_longer_holds() -> None:
     text = to_markdown(FAILED)
     assert "`gain`" not in text
-    assert "- demo/two: cell 3: it failed | x = 1\n" in text
+    assert "- demo/two: `cell 3: it failed | x = 1`\n" in text
     row = next(line for line in text.splitlines() if "`fast`" in line)
-    assert row.count(" | ") == 3
+    assert row == "| `fast` | `1.0 supported` | `-1.0 contradicted` | `versions differ: torch` |"
     assert "| claim |" not in to_markdown(FINE)
 
 
+def test_the_text_for_an_issue_calls_nobody_and_breaks_no_table() -> None:
+    said = "@someone #1 <img src=x> `` a `tick` | a bar"
+    text = to_markdown(Report([PROBLEM | {"problem": said}], [replace(BAD, cause=said)], 1))
+    assert f"- demo/two: ``` {said} ```\n" in text
+    row = next(line for line in text.splitlines() if line.startswith("| `fast`"))
+    assert row.count("|") - row.count(r"\|") == 5 and "``` @someone" in row
+
+
 def test_the_text_for_an_issue_fits_into_one() -> None:
-    many = Report([PROBLEM] * 500, [replace(BAD, claim=f"claim-{n}") for n in range(500)], 500)
+    long = replace(BAD, published="x " * 999, again="y " * 999, cause="z " * 999)
+    many = Report([PROBLEM | {"problem": "p" * 999}] * 500, [long] * 500, 500, [RERUN] * 500)
     text = to_markdown(many)
-    assert len(text) < 60_000 and "And 440 more" in text
+    assert len(text) < 65_536 and text.count("And 460 more") == 2
 
 
 def test_the_page_shows_what_no_longer_holds_first_and_escapes() -> None:

@@ -19,6 +19,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -223,7 +224,9 @@ def connected(crew: Crew, workers: int, gpu: bool) -> Iterator[Client]:
     try:
         # Before there is a client: it waits without end for an answer where something else than a scheduler
         # listens, and one of another version breaks.
-        found = asyncio.run(asyncio.wait_for(_knock(crew.scheduler), ANSWER))
+        # On a thread of its own, since a caller in a notebook has a running event loop already.
+        with ThreadPoolExecutor(1) as aside:
+            found = aside.submit(asyncio.run, asyncio.wait_for(_knock(crew.scheduler), ANSWER)).result()
     except (OSError, TypeError, ValueError) as error:
         reason = str(error) or f"not within {ANSWER} s"
         raise WrongUse(f"no Dask scheduler answers at {crew.scheduler}: {reason}") from error

@@ -6,6 +6,7 @@ The suffix says which. Every form says first what no longer holds.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from html import escape
@@ -29,17 +30,22 @@ class Rerun:
 
 @dataclass(frozen=True)
 class Report:
-    """All that a verification found. It holds when there is no problem and every claim compared holds."""
+    """All that a verification found."""
 
     problems: list[dict[str, str]]
     claims: list[Compared]
     recomputed: int
     reruns: list[Rerun] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)  # chapters not yet executed again: cut short so far
+    chapters: list[str] = field(default_factory=list)  # all that were to be verified
 
     @property
     def holds(self) -> bool:
-        """Whether everything that was looked at holds."""
+        """Whether everything was looked at, and there is no problem, and every claim compared holds."""
+        return not self.waiting and self._holds_so_far
+
+    @property
+    def _holds_so_far(self) -> bool:
         return not self.problems and all(compared.holds for compared in self.claims)
 
     @property
@@ -49,7 +55,7 @@ class Report:
             ended = f"Not finished: {counted(len(self.waiting), 'chapter')} still to be executed again. "
         else:
             ended = ""
-        if self.holds:
+        if self._holds_so_far:
             looked = (
                 "" if self.claims else f" ({counted(self.recomputed, 'claim')} recomputed, none executed)"
             )
@@ -89,68 +95,99 @@ def to_json(report: Report) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
+# What XML 1.0 cannot hold, escaped or not; the coloured message of a kernel has it.
+_UNSPEAKABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
 def to_junit(report: Report) -> str:
     """For whatever reads the results of tests: a suite a chapter, a case a claim or problem."""
     root = ElementTree.Element("testsuites", name="surveylab verify")
-    for chapter in dict.fromkeys([*(p["chapter"] for p in report.problems), *_chapters(report)]):
-        claims = [compared for compared in report.claims if compared.chapter == chapter]
-        problems = [p["problem"] for p in report.problems if p["chapter"] == chapter]
+    in_question = (*(p["chapter"] for p in report.problems), *(c.chapter for c in report.claims))
+    for chapter in dict.fromkeys([*report.chapters, *in_question, *report.waiting]):
+        cases = _cases(report, chapter)
+        outcomes = [outcome.tag for case in cases for outcome in case]
         time = sum(rerun.seconds for rerun in report.reruns if rerun.chapter == chapter)
         suite = ElementTree.SubElement(
             root,
             "testsuite",
             name=chapter,
-            tests=str(len(claims) + len(problems)),
-            failures=str(sum(not compared.holds for compared in claims) + len(problems)),
+            tests=str(len(cases)),
+            failures=str(outcomes.count("failure")),
             errors="0",
-            skipped="0",
+            skipped=str(outcomes.count("skipped")),
             time=f"{time:.3f}",
         )
-        for number, problem in enumerate(problems, start=1):
-            case = ElementTree.SubElement(
-                suite, "testcase", classname=chapter, name=f"problem {number}", time="0"
-            )
-            ElementTree.SubElement(case, "failure", message=problem).text = problem
-        for compared in claims:
-            case = ElementTree.SubElement(suite, "testcase", classname=chapter, name=compared.claim, time="0")
-            if not compared.holds:
-                failure = ElementTree.SubElement(case, "failure", message=compared.difference or "differs")
-                failure.text = (
-                    f"published: {compared.published}\nexecuted again: {compared.again}\n"
-                    f"likely cause: {compared.cause}"
-                )
+        suite.extend(cases)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _chapters(report: Report) -> list[str]:
-    return list(dict.fromkeys(compared.chapter for compared in report.claims))
+def _cases(report: Report, chapter: str) -> list[ElementTree.Element]:
+    """A chapter's problems, or that there is none, and its claims as far as they were compared."""
+    problems = [p["problem"] for p in report.problems if p["chapter"] == chapter]
+    cases = [] if problems else [_case(chapter, "what is published follows from its values")]
+    for number, problem in enumerate(problems, start=1):
+        cases.append(_case(chapter, f"problem {number}", "failure", problem, problem))
+    for c in (compared for compared in report.claims if compared.chapter == chapter):
+        if c.holds:
+            cases.append(_case(chapter, c.claim))
+        else:
+            text = f"published: {c.published}\nexecuted again: {c.again}\nlikely cause: {c.cause}"
+            cases.append(_case(chapter, c.claim, "failure", c.difference or "differs", text))
+    if chapter in report.waiting:
+        cases.append(_case(chapter, "executed again", "skipped", "not finished"))
+    return cases
 
 
-# An issue holds 65,536 characters, and a row may have several hundred.
-_ROWS = 60
+def _case(
+    chapter: str, name: str, outcome: str | None = None, message: str = "", text: str | None = None
+) -> ElementTree.Element:
+    case = ElementTree.Element("testcase", classname=chapter, name=name, time="0")
+    if outcome is not None:
+        said = ElementTree.SubElement(case, outcome, message=_UNSPEAKABLE.sub("?", message))
+        said.text = text and _UNSPEAKABLE.sub("?", text)
+    return case
+
+
+# An issue holds 65,536 characters.
+_ROWS, _CELL = 40, 300
 
 
 def to_markdown(report: Report) -> str:
-    """For an issue: what no longer holds, and where to look."""
+    """For an issue: what no longer holds, and where to look.
+
+    What a kernel or a chapter says stands as code: no name in it calls anybody, and no markup in it works.
+    """
     lines = ["# Verification", "", f"**{report.verdict}**", ""]
-    lines += [f"- {p['chapter']}: {_flat(p['problem'])[:300]}" for p in report.problems[:_ROWS]]
+    lines += [f"- {p['chapter']}: {_code(p['problem'])}" for p in report.problems[:_ROWS]]
+    lines += _more(report.problems)
     if differing := [compared for compared in report.claims if not compared.holds]:
         lines += ["", "| claim | published | executed again | likely cause |", "|---|---|---|---|"]
         for c in differing[:_ROWS]:
-            cells = (f"`{c.claim}`", c.published, c.again, c.cause or "")
-            lines.append("| " + " | ".join(_flat(cell).replace("|", r"\|") for cell in cells) + " |")
-        if len(differing) > _ROWS:
-            lines.append(f"\nAnd {len(differing) - _ROWS} more, which the report as a page lists.")
+            texts = (c.claim, c.published, c.again, c.cause or "")
+            cells = (_code(text).replace("|", r"\|") for text in texts)
+            lines.append("| " + " | ".join(cells) + " |")
+        lines += _more(differing)
     if report.reruns:
         lines += ["", "Executed again:"]
-        lines += [f"- {_rerun(rerun)}" for rerun in report.reruns]
+        lines += [f"- {_rerun(rerun)[:_CELL]}" for rerun in report.reruns[:_ROWS]]
     return "\n".join(lines) + "\n"
 
 
-def _flat(text: str) -> str:
-    """Text in one line: a list item or a cell of a table may hold no more."""
-    return " ".join(text.split())
+def _more(items: Sequence[object]) -> list[str]:
+    over = len(items) - _ROWS
+    return ["", f"And {over} more, which the report as a page lists."] if over > 0 else []
+
+
+def _code(text: str) -> str:
+    """Text as code in one line, cut short: a list item or a cell of a table may hold no more."""
+    line = " ".join(text.split())
+    line = line if len(line) <= _CELL else f"{line[:_CELL]} ..."
+    if not line:
+        return ""
+    # A fence longer than any in the text keeps the text in.
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    return f"{fence} {line} {fence}" if "`" in line else f"`{line}`"
 
 
 def _rerun(rerun: Rerun) -> str:

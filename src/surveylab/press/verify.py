@@ -7,6 +7,7 @@ executed again and compared claim by claim, by the rule of `surveylab.claims.agr
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from contextlib import closing
@@ -14,8 +15,8 @@ from contextlib import closing
 from surveylab.claims import record
 from surveylab.press.compare import compare, machine_changes
 from surveylab.press.crew import Crew, carry_out
-from surveylab.press.execute import CELL_TIMEOUT, Executed, make_task
-from surveylab.press.project import Notebook, PressError, Project, WrongUse
+from surveylab.press.execute import CELL_TIMEOUT, Executed, Outcome, make_task
+from surveylab.press.project import ChapterFailed, Notebook, PressError, Project, WrongUse
 from surveylab.press.publish import data_of, run_record
 from surveylab.press.report import Report, Rerun
 from surveylab.press.status import FRESH, REWORD, code_differences, contradictions, state_of
@@ -68,7 +69,7 @@ def verify(
     for problem in problems:
         say(f"  {problem['chapter']}: {problem['problem']}")
     if recompute_only:
-        report = Report(problems, [], recomputed)
+        report = Report(problems, [], recomputed, chapters=chapters)
         keep(report)
         return report
     tasks = []
@@ -90,7 +91,8 @@ def verify(
 
     def so_far() -> Report:
         in_order = {chapter: runs[chapter] for chapter in published if chapter in runs}
-        return Report(problems, compare(project, published, in_order), recomputed, reruns, waiting)
+        claims = compare(project, published, in_order)
+        return Report(problems, claims, recomputed, reruns, waiting, chapters)
 
     report = so_far()
     keep(report)
@@ -98,6 +100,7 @@ def verify(
         for task, outcome in outcomes:
             chapter = task.chapter
             waiting.remove(chapter)
+            outcome = _readable(outcome)
             if isinstance(outcome, PressError):
                 problems.append({"chapter": chapter, "problem": f"could not be executed again: {outcome}"})
                 say(f"  {chapter}: could not be executed again: {outcome}")
@@ -114,6 +117,19 @@ def verify(
             report = so_far()
             keep(report)
     return report
+
+
+def _readable(outcome: Outcome) -> Outcome:
+    """The outcome; a failure too if a chapter ran to its end but what it gave cannot be compared."""
+    if isinstance(outcome, Executed):
+        try:
+            run_record(outcome)
+            record.evidence_of(json.loads(outcome.notebook))
+        except PressError as error:
+            return error
+        except record.RecordError as error:
+            return ChapterFailed(outcome.chapter, str(error), outcome.notebook)
+    return outcome
 
 
 def _rerun(chapter: str, notebook: Notebook, executed: Executed) -> Rerun:
