@@ -1,0 +1,44 @@
+"""Errors of torch's types that say what would be right."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from surveylab.normalization.standardise import statistics_dtype
+
+
+def check_input(input: Tensor, eps: float) -> None:
+    """Raise what torch raises for a dtype; and for a negative eps, of which torch makes NaN in silence."""
+    if not input.is_floating_point():
+        raise NotImplementedError(f"input should be floating point, but is {input.dtype}: convert it")
+    if eps < 0:  # NOTE: only torch's Batch Norm raises here
+        raise ValueError(f"eps should be zero or more, but is {eps}")
+
+
+def check_parameters(
+    input: Tensor, parameters: dict[str, Tensor | None], shape: tuple[int, ...], meaning: str
+) -> None:
+    """Raise what torch raises for a parameter of another shape or dtype, and say what would be right."""
+    for name, tensor in parameters.items():
+        if tensor is None:
+            continue
+        if tensor.shape != shape:
+            raise RuntimeError(
+                f"{name} should have shape {tuple(shape)}, {meaning} of the input {tuple(input.shape)}, "
+                f"but has {tuple(tensor.shape)}"
+            )
+        if tensor.dtype not in (input.dtype, statistics_dtype(input.dtype)):
+            raise RuntimeError(
+                f"{name} is {tensor.dtype} but the input is {input.dtype}: convert one of them, for instance "
+                f"by module.to({input.dtype})"
+            )
+
+
+def check_positions(input: Tensor) -> None:
+    """Raise what torch raises where a channel has a single position."""
+    shape = tuple(input.shape)
+    if len(shape) < 3 or input.shape[2:].numel() == 1:
+        raise ValueError(
+            f"Expected more than 1 spatial element when training, but the input has shape {shape}, not "
+            "(batch, channels, ...): the variance of one value is 0 and its output the bias"
+        )

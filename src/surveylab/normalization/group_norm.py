@@ -1,0 +1,132 @@
+r"""Group Normalisation: every example is standardised group of channels by group of channels.
+
+The channels are divided into groups of equally many neighbours; the mean and variance of a group are taken
+over its channels and all positions of one example. Nothing depends on the batch. One group is Layer Norm over
+channels and positions (with a scale for each channel instead of each value), a group for each channel is
+Instance Norm.
+
+For one group of one example with :math:`n` values :math:`x_i`, where :math:`c(i)` is the channel of the i-th:
+
+.. math::
+
+    \mu = \tfrac1n \sum_i x_i, \qquad
+    \sigma^2 = \tfrac1n \sum_i (x_i - \mu)^2, \qquad
+    y_i = \gamma_{c(i)} \frac{x_i - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta_{c(i)} .
+
+The gradient is worked out in `surveylab.normalization.standardise`.
+
+Paper: ``wu2018group``.
+
+Pitfalls:
+    * :math:`\gamma` and :math:`\beta` belong to channels, not to groups.
+    * A group of one channel at one position is a single value: its output is always :math:`\beta`.
+    * Which channels are neighbours is arbitrary at initialisation: the network learns to make use of it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from surveylab.normalization.checks import check_input, check_parameters
+from surveylab.normalization.layers import AffineNorm
+from surveylab.normalization.standardise import standardise
+
+# Axis legend: B batch, C channels, G groups, K channels of a group, S positions (all spatial axes as one).
+# The n = K * S values of a group lie along these two axes of an input (B, G, K, S):
+_CHANNELS_OF_GROUP_AND_POSITIONS = (-2, -1)
+
+
+def group_norm(
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each group of channels, with the signature of `torch.nn.functional.group_norm`.
+
+    Args:
+        input: Values of shape (B, C) or (B, C, ...), every axis after C being positions.
+        num_groups: Number of groups; divides C.
+        weight: Scale of each channel, shape (C,); 1 if None.
+        bias: Shift of each channel, shape (C,); 0 if None.
+        eps: Added to the variance inside the root.
+
+    Returns:
+        The normalised input: same shape and dtype.
+        NOTE: its memory layout is that of the input, whatever that is (torch: contiguous or channels-last).
+
+    Raises:
+        ValueError: eps is negative (NOTE: torch takes it), or the input is a single value for each group.
+        RuntimeError: A shape or dtype that does not fit the input's, or groups that do not divide C.
+        NotImplementedError: The input is not floating point.
+    """
+    shape = tuple(input.shape)
+    if len(shape) < 2:
+        raise RuntimeError(f"input should have shape (batch, channels, ...), but has {shape}")
+    batch, channels = shape[:2]
+    positions = input.shape[2:].numel()
+    if num_groups < 1 or channels % num_groups:
+        raise RuntimeError(f"num_groups should divide the input's {channels} channels, but is {num_groups}")
+    if batch * positions * channels == num_groups:
+        raise ValueError(
+            f"Expected more than 1 value per channel when training, but the input has shape {shape} and "
+            f"num_groups is {num_groups}: each group is one value and its output the bias. Use fewer groups"
+        )
+    check_input(input, eps)
+    check_parameters(input, {"weight": weight, "bias": bias}, shape[1:2], "one value for each channel")
+    size = channels // num_groups
+    values = input.flatten(2) if len(shape) > 2 else input.unsqueeze(-1)  # (B, C, ...) -> (B, C, S)
+    values = values.unflatten(1, (num_groups, size))  # (B, C, S) -> (B, G, K, S)
+    beside = (1, num_groups, size, 1)  # (C,) -> (1, G, K, 1)
+    weight, bias = (None if given is None else given.view(beside) for given in (weight, bias))
+    output, _, _ = standardise(values, _CHANNELS_OF_GROUP_AND_POSITIONS, weight, bias, eps)
+    return output.view(shape)
+
+
+class GroupNorm(AffineNorm):
+    """Group Norm with torch's arguments and parameters.
+
+    Args:
+        num_groups: Number of groups; divides num_channels.
+        num_channels: Number of channels C.
+        eps: Added to the variance inside the root.
+        affine: Learn a scale (`weight`) and a shift (`bias`) for each channel.
+        device: Where parameters live.
+        dtype: Their dtype.
+        bias: Learn the shift, if affine.
+    """
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        if num_groups < 1 or num_channels % num_groups:
+            raise ValueError(
+                f"num_channels ({num_channels}) must be divisible by num_groups ({num_groups}), one or more"
+            )
+        super().__init__((num_channels,), affine, affine and bias, device, dtype)
+        self.num_groups = num_groups
+        self.num_channels = num_channels
+        self.eps = eps
+        self.affine = affine
+        self.reset_parameters()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise each group of channels of each example."""
+        return group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        """Show the arguments, as torch does."""
+        return (
+            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
+            f"bias={self.bias is not None}"
+        )

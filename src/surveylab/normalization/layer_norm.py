@@ -1,0 +1,120 @@
+r"""Layer Normalisation: every example is standardised with the mean and variance of its own features.
+
+The features are the last axes of the input, `normalized_shape`; each has its own learned scale
+:math:`\gamma` and shift :math:`\beta`. Nothing depends on the batch, so training and evaluation are the same,
+a batch of one will do, and a recurrent network can normalise each time step by itself.
+
+For one example with :math:`n` features :math:`x_i`:
+
+.. math::
+
+    \mu = \tfrac1n \sum_i x_i, \qquad
+    \sigma^2 = \tfrac1n \sum_i (x_i - \mu)^2, \qquad
+    y_i = \gamma_i \frac{x_i - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta_i .
+
+The gradient is worked out in `surveylab.normalization.standardise`.
+
+Paper: ``ba2016layer``.
+
+Pitfalls:
+    * On pictures (B, C, H, W) the features are C, H and W, and :math:`\gamma` has as many values:
+      `LayerNorm(C)` would normalise over W if that happens to equal C, and Vision Transformers normalise over
+      C alone, one position after another.
+    * The variance is the biased one, over n, and :math:`\epsilon` belongs inside the root.
+    * An example whose features are all equal has no direction left: its output is :math:`\beta`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from surveylab.normalization.checks import check_input, check_parameters
+from surveylab.normalization.layers import AffineNorm
+from surveylab.normalization.standardise import standardise
+
+# Axis legend: M examples (all axes in front as one), D features (all axes of normalized_shape as one).
+_FEATURES = (-1,)
+
+
+def layer_norm(
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise over the last axes, with the signature of `torch.nn.functional.layer_norm`.
+
+    Args:
+        input: Values of shape (..., *normalized_shape).
+        normalized_shape: Lengths of the last axes, over which each example is normalised.
+        weight: Scale of each feature, of shape normalized_shape; 1 if None.
+        bias: Shift of each feature, likewise; 0 if None.
+        eps: Added to the variance inside the root.
+
+    Returns:
+        The normalised input: same shape and dtype, contiguous.
+
+    Raises:
+        RuntimeError: A shape or dtype that does not fit the input's.
+        ValueError: eps is negative. NOTE: torch takes it, and where the variance is smaller, gives NaN.
+        NotImplementedError: The input is not floating point.
+    """
+    if isinstance(normalized_shape, int):
+        raise TypeError(f"normalized_shape should be a sequence, ({normalized_shape},), but is an int")
+    shape = tuple(normalized_shape)
+    if not shape or tuple(input.shape[-len(shape) :]) != shape:
+        raise RuntimeError(
+            f"normalized_shape should be the lengths of the input's last axes, one or more, but is {shape} "
+            f"and the input has shape {tuple(input.shape)}"
+        )
+    check_input(input, eps)
+    check_parameters(input, {"weight": weight, "bias": bias}, shape, "one value for each feature")
+    examples, features = input.shape[: -len(shape)].numel(), input.shape[-len(shape) :].numel()
+    rows = input.contiguous().view(examples, features)  # (..., *normalized_shape) -> (M, D)
+    weight, bias = (None if given is None else given.reshape(1, features) for given in (weight, bias))
+    output, _, _ = standardise(rows, _FEATURES, weight, bias, eps)
+    return output.view(input.shape)
+
+
+class LayerNorm(AffineNorm):
+    """Layer Norm with torch's arguments and parameters.
+
+    Args:
+        normalized_shape: Lengths of the last axes, over which each example is normalised; or of the last one.
+        eps: Added to the variance inside the root.
+        elementwise_affine: Learn a scale (`weight`) and a shift (`bias`) for each feature.
+        bias: Learn the shift, if elementwise_affine.
+        device: Where parameters live.
+        dtype: Their dtype.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        super().__init__(shape, elementwise_affine, elementwise_affine and bias, device, dtype)
+        self.normalized_shape = shape
+        self.eps = eps
+        self.elementwise_affine = elementwise_affine
+        self.reset_parameters()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise each example."""
+        return layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        """Show the arguments, as torch does."""
+        return (
+            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}, "
+            f"bias={self.bias is not None}"
+        )
