@@ -1,8 +1,8 @@
-"""How fast are Layer, Instance and Group Norm beside torch's fused kernels and labml-nn's layers?
+"""How fast are the normalisation layers beside torch's fused kernels and labml-nn's layers?
 
 A ratio is the median of nine, each from timings taken in turn in one round, so that a busy machine disturbs
-both sides alike; "ours / copy" compares with copying as many bytes as a forward and a backward pass must read
-and write. Run as ``python tests/benchmarks/bench_norms.py [--threads 1 2] [--json PATH]``.
+both sides alike. "ours / copy" compares with copying as many bytes as a training step must touch.
+Run as ``python tests/benchmarks/bench_norms.py [--methods LN GN] [--threads 1 2] [--json PATH]``.
 """
 
 from __future__ import annotations
@@ -10,27 +10,42 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from bench_batch_norm import REPLICAS, Step, interleaved, population, ratio, single
+from labml_nn.normalization.batch_norm import BatchNorm as LabmlBatchNorm
 from labml_nn.normalization.group_norm import GroupNorm as LabmlGroupNorm
 from labml_nn.normalization.instance_norm import InstanceNorm as LabmlInstanceNorm
 from labml_nn.normalization.layer_norm import LayerNorm as LabmlLayerNorm
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
 
-from surveylab.normalization import GroupNorm, InstanceNorm2d, LayerNorm
+from surveylab.normalization import BatchNorm1d, BatchNorm2d, GroupNorm, InstanceNorm2d, LayerNorm
 
 GROUPS = 8
-Make = Callable[[tuple[int, ...]], nn.Module]
+REPLICAS = 16
+LARGEST_REPLICA = 2**18  # values
+ROUNDS = 9
+SECONDS = 0.02  # of work in one timing; at least one step
 
-# For each method ours, torch's and labml-nn's layer for a shape, all with a learned scale and shift.
+Shape = tuple[int, ...]
+Step = Callable[[], Any]
+Make = Callable[[Shape], nn.Module]
+
+# Ours, torch's and labml-nn's layer for inputs of a shape, each with a learned scale and shift.
 METHODS: dict[str, tuple[Make, Make, Make]] = {
+    "BN": (
+        lambda shape: (BatchNorm2d if len(shape) == 4 else BatchNorm1d)(shape[1]),
+        lambda shape: (nn.BatchNorm2d if len(shape) == 4 else nn.BatchNorm1d)(shape[1]),
+        lambda shape: LabmlBatchNorm(shape[1]),
+    ),
     "LN": (
         lambda shape: LayerNorm(shape[1:]),
         lambda shape: nn.LayerNorm(shape[1:]),
-        lambda shape: LabmlLayerNorm(shape[1:]),
+        lambda shape: LabmlLayerNorm(torch.Size(shape[1:])),
     ),
     "IN": (
         lambda shape: InstanceNorm2d(shape[1], affine=True),
@@ -43,13 +58,15 @@ METHODS: dict[str, tuple[Make, Make, Make]] = {
         lambda shape: LabmlGroupNorm(GROUPS, shape[1]),
     ),
 }
-# Rows of features for Layer Norm, pictures for the others.
-SHAPES = {
-    "LN": [(4096, 1024), (512, 768), (256, 128), (64, 32)],
-    "IN": [(64, 64, 32, 32), (16, 32, 16, 16), (8, 16, 32, 32), (8, 16, 8, 8)],
-    "GN": [(64, 64, 32, 32), (16, 32, 16, 16), (8, 16, 32, 32), (8, 16, 8, 8)],
+PICTURES: list[Shape] = [(64, 64, 32, 32), (16, 32, 16, 16), (8, 16, 32, 32), (8, 16, 8, 8)]
+FEATURES: list[Shape] = [(4096, 1024), (512, 768), (256, 128), (64, 32)]
+SHAPES: dict[str, list[Shape]] = {
+    "BN": [*PICTURES, (256, 128)],
+    "LN": [*FEATURES, (8, 16, 32, 32)],
+    "IN": PICTURES,
+    "GN": PICTURES,
 }
-LARGEST_OF_POPULATION = 2**18  # values of one replica
+POPULATION = f"ours / torch, {REPLICAS} replicas"
 COLUMNS = [
     "torch ms",
     "ours / torch",
@@ -57,29 +74,82 @@ COLUMNS = [
     "torch compiled / torch",
     "labml / ours",
     "ours / copy",
-    f"ours / torch, {REPLICAS} replicas",
+    POPULATION,
 ]
 
 
-def copied(shape: tuple[int, ...]) -> Step:
-    """A copy of as much as a forward and a backward pass must touch: x and y; x, its gradient and that of y."""
+def training_step(layer: Callable[[Tensor], Tensor], shape: Shape, parameters: Sequence[Tensor]) -> Step:
+    """A forward and a backward pass of a layer, on data of its own."""
+    generator = torch.Generator().manual_seed(0)
+    input = torch.randn(shape, generator=generator).requires_grad_()
+    grad = torch.randn(shape, generator=generator)
+    return lambda: torch.autograd.grad(layer(input), [input, *parameters], grad)
+
+
+def single(layer: nn.Module, shape: Shape, *, compiled: bool = False) -> Step:
+    """A training step of one layer."""
+    parameters = list(layer.parameters())
+    return training_step(torch.compile(layer) if compiled else layer, shape, parameters)
+
+
+def population(make: Make, shape: Shape) -> Step:
+    """A training step of many replicas at once, each with its own parameters, buffers and data."""
+    layers = [make(shape) for _ in range(REPLICAS)]
+    parameters, buffers = stack_module_state(layers)
+
+    def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor], input: Tensor) -> Tensor:
+        return functional_call(layers[0], (parameters, buffers), (input,))
+
+    def layer(input: Tensor) -> Tensor:
+        return vmap(one)(parameters, buffers, input)
+
+    return training_step(layer, (REPLICAS, *shape), list(parameters.values()))
+
+
+def copied(shape: Shape) -> Step:
+    """A copy of all that a forward and a backward pass must touch: x and y; x and two gradients."""
     source = torch.zeros(5 * torch.Size(shape).numel() // 2)
     target = torch.zeros_like(source)
     return lambda: target.copy_(source)
 
 
-def measure(method: str, shape: tuple[int, ...]) -> dict[str, float]:
+def interleaved(steps: dict[str, Step]) -> dict[str, list[float]]:
+    """Seconds for one step of each contender, in every round."""
+    repeats = {}
+    for name, step in steps.items():
+        for _ in range(3):  # warm up; compile
+            step()
+        started = time.perf_counter()
+        step()
+        repeats[name] = max(1, round(SECONDS / (time.perf_counter() - started)))
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(ROUNDS):
+        for name, step in steps.items():
+            started = time.perf_counter()
+            for _ in range(repeats[name]):
+                step()
+            seconds[name].append((time.perf_counter() - started) / repeats[name])
+    return seconds
+
+
+def ratio(seconds: dict[str, list[float]], ours: str, theirs: str) -> float:
+    """Median of the rounds' ratios."""
+    return statistics.median(a / b for a, b in zip(seconds[ours], seconds[theirs], strict=True))
+
+
+def measure(method: str, shape: Shape) -> dict[str, float]:
     """The ratios of one method and shape."""
     ours, theirs, labml = METHODS[method]
-    steps = {
-        "torch": single(theirs(shape), shape),
-        "ours": single(ours(shape), shape),
-        "compiled": single(ours(shape), shape, compiled=True),
-        "torch compiled": single(theirs(shape), shape, compiled=True),
-        "labml": single(labml(shape), shape),
-        "copy": copied(shape),
-    }
-    seconds = interleaved(steps)
+    seconds = interleaved(
+        {
+            "torch": single(theirs(shape), shape),
+            "ours": single(ours(shape), shape),
+            "compiled": single(ours(shape), shape, compiled=True),
+            "torch compiled": single(theirs(shape), shape, compiled=True),
+            "labml": single(labml(shape), shape),
+            "copy": copied(shape),
+        }
+    )
     row = {
         "torch ms": statistics.median(seconds["torch"]) * 1e3,
         "ours / torch": ratio(seconds, "ours", "torch"),
@@ -88,14 +158,9 @@ def measure(method: str, shape: tuple[int, ...]) -> dict[str, float]:
         "labml / ours": ratio(seconds, "labml", "ours"),
         "ours / copy": ratio(seconds, "ours", "copy"),
     }
-    if torch.Size(shape).numel() <= LARGEST_OF_POPULATION:
-        seconds = interleaved(
-            {
-                "torch": population(lambda channels: theirs(shape), shape),
-                "ours": population(lambda channels: ours(shape), shape),
-            }
-        )
-        row[f"ours / torch, {REPLICAS} replicas"] = ratio(seconds, "ours", "torch")
+    if torch.Size(shape).numel() <= LARGEST_REPLICA:
+        seconds = interleaved({"torch": population(theirs, shape), "ours": population(ours, shape)})
+        row[POPULATION] = ratio(seconds, "ours", "torch")
     return row
 
 
@@ -104,20 +169,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the table here")
     arguments = parser.parse_args()
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for threads in arguments.threads:
         torch.set_num_threads(threads)
         print(
             f"\nforward and backward, {threads} thread{'s' if threads > 1 else ''}, torch {torch.__version__}"
         )
         print(f"{'':>4}{'shape':>18}" + "".join(f"{column:>{len(column) + 3}}" for column in COLUMNS))
-        for method, shapes in SHAPES.items():
-            for shape in shapes:
-                torch.compiler.reset()  # or after some shapes it would compile for all shapes at once
+        for method in arguments.methods:
+            for shape in SHAPES[method]:
+                torch.compiler.reset()  # or after some shapes it would compile for any shape
                 row = measure(method, shape)
                 cells = (f"{row[column]:.2f}" if column in row else "-" for column in COLUMNS)
                 line = "".join(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from same_step import assert_same_step
 from tolerances import assert_close
 from torch import Tensor, nn
 
@@ -54,28 +55,6 @@ def pair(kind: type[BatchNormBase], channels: int, **options: Any) -> tuple[Batc
     ours = kind(channels, **options)
     ours.load_state_dict(theirs.state_dict())
     return ours, theirs
-
-
-def assert_same_step(ours: nn.Module, theirs: nn.Module, input: Tensor) -> None:
-    """One forward and backward pass of both: outputs, gradients and buffers agree."""
-    results = []
-    for layer in (ours, theirs):
-        layer.zero_grad()
-        leaf = input.detach().clone(memory_format=torch.preserve_format).requires_grad_()
-        output = layer(leaf)
-        grad = torch.randn(input.shape, generator=torch.Generator().manual_seed(2)).to(input.dtype)
-        output.backward(grad)
-        results.append(
-            {"output": output, "input": leaf.grad} | {n: p.grad for n, p in layer.named_parameters()}
-        )
-    assert results[0].keys() == results[1].keys()
-    for name, expected in results[1].items():
-        assert results[0][name].dtype == expected.dtype, name
-        assert_close(results[0][name], expected)
-    buffers = dict(ours.named_buffers())
-    for name, expected in theirs.named_buffers():
-        assert buffers[name].dtype == expected.dtype, name
-        assert_close(buffers[name], expected)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)

@@ -57,10 +57,10 @@ def conditional_instance_norm(
     check_input(input, eps)
     per_example = "one value for each channel of each example"
     check_parameters(input, {"weight": weight, "bias": bias}, tuple(input.shape[:2]), per_example)
-    # (B, C) -> (B, C, 1)
-    weight, bias = (None if given is None else given.unsqueeze(-1) for given in (weight, bias))
-    output, _, _ = standardise(input.flatten(2), _POSITIONS, weight, bias, eps)
-    return output.view(input.shape)
+    batch, channels, positions = *input.shape[:2], input.shape[2:].numel()
+    seen, beside = (batch, channels, positions), (batch, channels, 1)  # (B, C, ...) -> (B, C, S)
+    output, _, _ = standardise(input, seen, _POSITIONS, beside, weight, bias, eps)
+    return output
 
 
 def adaptive_instance_norm(content: Tensor, style: Tensor, eps: float = 1e-5) -> Tensor:

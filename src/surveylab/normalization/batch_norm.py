@@ -130,21 +130,24 @@ def batch_norm(
     """
     per_channel = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     _check(input, per_channel, training, eps)
-    values = input.flatten(2) if input.dim() > 2 else input.unsqueeze(-1)  # (B, C, ...) -> (B, C, S)
-    beside = (1, input.shape[1], 1)  # (C,) -> (1, C, 1)
-    weight, bias = (None if given is None else given.view(beside) for given in (weight, bias))
+    batch, channels, positions = *input.shape[:2], input.shape[2:].numel()  # (B, C, ...) -> (B, C, S)
+    beside = (1, channels, 1)  # (C,) -> (1, C, 1)
     if training:
-        output, mean, var = standardise(values, _BATCH_AND_POSITIONS, weight, bias, eps)
-        n = values.shape[0] * values.shape[2]
+        shape = (batch, channels, positions)
+        output, mean, var = standardise(input, shape, _BATCH_AND_POSITIONS, beside, weight, bias, eps)
+        n = batch * positions
         if running_mean is not None and running_var is not None and n > 0:
             move_running(running_mean, mean, momentum)
             move_running(running_var, var * (n / (n - 1)), momentum)
-        return output.view(input.shape)
+        return output
     assert running_mean is not None and running_var is not None  # as checked
-    values = values.to(statistics_dtype(input.dtype))
+    values = input.reshape(batch, channels, positions).to(statistics_dtype(input.dtype))
     centred = values - running_mean.view(beside)
     scale = torch.rsqrt(running_var.to(values.dtype) + eps).view(beside)
     if weight is not None:
-        scale = scale * weight
-    output = centred * scale if bias is None else torch.addcmul(bias.to(values.dtype), centred, scale)
+        scale = scale * weight.view(beside)
+    if bias is None:
+        output = centred * scale
+    else:
+        output = torch.addcmul(bias.view(beside).to(values.dtype), centred, scale)
     return output.to(input.dtype).view(input.shape)

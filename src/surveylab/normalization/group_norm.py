@@ -77,12 +77,11 @@ def group_norm(
     check_input(input, eps)
     check_parameters(input, {"weight": weight, "bias": bias}, shape[1:2], "one value for each channel")
     size = channels // num_groups
-    values = input.flatten(2) if len(shape) > 2 else input.unsqueeze(-1)  # (B, C, ...) -> (B, C, S)
-    values = values.unflatten(1, (num_groups, size))  # (B, C, S) -> (B, G, K, S)
+    grouped = (batch, num_groups, size, positions)  # (B, C, ...) -> (B, G, K, S)
     beside = (1, num_groups, size, 1)  # (C,) -> (1, G, K, 1)
-    weight, bias = (None if given is None else given.view(beside) for given in (weight, bias))
-    output, _, _ = standardise(values, _CHANNELS_OF_GROUP_AND_POSITIONS, weight, bias, eps)
-    return output.view(shape)
+    axes = _CHANNELS_OF_GROUP_AND_POSITIONS
+    output, _, _ = standardise(input, grouped, axes, beside, weight, bias, eps)
+    return output
 
 
 class GroupNorm(AffineNorm):

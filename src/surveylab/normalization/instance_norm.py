@@ -84,15 +84,13 @@ def instance_norm(
     check_input(input, eps)
     per_channel = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     check_parameters(input, per_channel, shape[1:2], "one value for each channel")
-    values = input.flatten(2)  # (B, C, ...) -> (B, C, S)
-    beside = (1, shape[1], 1)  # (C,) -> (1, C, 1)
-    weight, bias = (None if given is None else given.view(beside) for given in (weight, bias))
-    output, mean, var = standardise(values, _POSITIONS, weight, bias, eps)
-    if running_mean is not None and running_var is not None and values.numel() > 0:
-        n = values.shape[2]
+    batch, channels, positions = *shape[:2], input.shape[2:].numel()
+    seen, beside = (batch, channels, positions), (1, channels, 1)  # (B, C, ...) -> (B, C, S)
+    output, mean, var = standardise(input, seen, _POSITIONS, beside, weight, bias, eps)
+    if running_mean is not None and running_var is not None and input.numel() > 0:
         move_running(running_mean, mean.mean(0), momentum)
-        move_running(running_var, var.mean(0) * (n / (n - 1)), momentum)
-    return output.view(shape)
+        move_running(running_var, var.mean(0) * (positions / (positions - 1)), momentum)
+    return output
 
 
 class InstanceNormBase(ChannelNorm):

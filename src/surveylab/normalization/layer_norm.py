@@ -74,10 +74,9 @@ def layer_norm(
     check_input(input, eps)
     check_parameters(input, {"weight": weight, "bias": bias}, shape, "one value for each feature")
     examples, features = input.shape[: -len(shape)].numel(), input.shape[-len(shape) :].numel()
-    rows = input.contiguous().view(examples, features)  # (..., *normalized_shape) -> (M, D)
-    weight, bias = (None if given is None else given.reshape(1, features) for given in (weight, bias))
-    output, _, _ = standardise(rows, _FEATURES, weight, bias, eps)
-    return output.view(input.shape)
+    rows, beside = (examples, features), (1, features)  # (..., *normalized_shape) -> (M, D)
+    output, _, _ = standardise(input.contiguous(), rows, _FEATURES, beside, weight, bias, eps)
+    return output
 
 
 class LayerNorm(AffineNorm):

@@ -48,6 +48,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+Shape = tuple[int, ...]
 Axes = tuple[int, ...]  # counted from the last, so that replicas may stand in front
 
 
@@ -77,15 +78,23 @@ def standardise_reference(
 
 
 def standardise(
-    input: Tensor, axes: Axes, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+    input: Tensor,
+    shape: Shape,
+    axes: Axes,
+    parameters: Shape,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Standardise fast, with the gradient worked out by hand.
 
     Args:
         input: Values of any shape.
-        axes: Those whose values are standardised together, counted from the last: negative.
-        weight: Scale, with as many axes as the input, of length 1 where it is shared; 1 if None.
-        bias: Shift, of the weight's shape; 0 if None.
+        shape: As which they are seen, such as (B, C, S).
+        axes: Those of this shape whose values are standardised together, counted from the last: negative.
+        parameters: As which the parameters are seen beside it, such as (1, C, 1): 1 where they are shared.
+        weight: Scale; 1 if None.
+        bias: Shift; 0 if None.
         eps: Added to the variance inside the root.
 
     Returns:
@@ -93,16 +102,18 @@ def standardise(
         axes kept with length 1, neither differentiable. An input with no values has mean 0 and variance 1.
     """
     if input.numel() > 0:
-        return _Standardise.apply(input, weight, bias, axes, eps)
-    kept = [1 if axis - input.dim() in axes else size for axis, size in enumerate(input.shape)]
-    empty = input * (1 if weight is None else weight) + (0 if bias is None else bias)
-    return empty.to(input.dtype), input.new_zeros(kept), input.new_ones(kept)
+        return _Standardise.apply(input, weight, bias, shape, axes, parameters, eps)
+    kept = [1 if axis - len(shape) in axes else length for axis, length in enumerate(shape)]
+    values = input.reshape(shape)
+    for parameter, combine in ((weight, torch.mul), (bias, torch.add)):  # they get a gradient, of 0
+        values = values if parameter is None else combine(values, parameter.view(parameters))
+    return values.to(input.dtype).view(input.shape), input.new_zeros(kept), input.new_ones(kept)
 
 
 def moments(input: Tensor, axes: Axes) -> tuple[Tensor, Tensor]:
     """Mean and biased variance, the axes kept with length 1; two passes, for the sake of large means."""
     mean = input.mean(axes, keepdim=True)
-    var = (input - mean).square_().mean(axes, keepdim=True)
+    var = (input - mean).pow_(2).mean(axes, keepdim=True)  # not square_: it has no vmap rule
     return mean, var
 
 
@@ -129,9 +140,16 @@ class _Standardise(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        input: Tensor, weight: Tensor | None, bias: Tensor | None, axes: Axes, eps: float
+        input: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        shape: Shape,
+        axes: Axes,
+        parameters: Shape,
+        eps: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        values = input.to(statistics_dtype(input.dtype))
+        values = input.reshape(shape).to(statistics_dtype(input.dtype))
+        weight, bias = _viewed(weight, parameters), _viewed(bias, parameters)
         mean, var = moments(values, axes)
         scale = torch.rsqrt(var + eps)
         each = weight is not None and not _shared(weight, axes)
@@ -142,54 +160,59 @@ class _Standardise(torch.autograd.Function):
             output.mul_(weight)
         if bias is not None:
             output.add_(bias)
-        return output.to(input.dtype), mean, var
+        return output.to(input.dtype).view(input.shape), mean, var
 
     @staticmethod
-    def setup_context(
-        ctx: Any,
-        inputs: tuple[Tensor, Tensor | None, Tensor | None, Axes, float],
-        output: tuple[Tensor, Tensor, Tensor],
-    ) -> None:
-        input, weight, bias, ctx.axes, ctx.eps = inputs
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        input, weight, bias, ctx.shape, ctx.axes, ctx.parameters, ctx.eps = inputs
         _, mean, var = output
         ctx.mark_non_differentiable(mean, var)
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(input, weight, bias, mean, var)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        input, weight, bias, mean, var = ctx.saved_tensors
-        values, grad = input.to(mean.dtype), grads[0].to(mean.dtype)
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        if grads[0] is None:
+            return (None,) * 7
+        input, own_weight, own_bias, mean, var = ctx.saved_tensors
+        values = input.reshape(ctx.shape).to(mean.dtype)
+        grad = grads[0].reshape(ctx.shape).to(mean.dtype)
+        weight, bias = _viewed(own_weight, ctx.parameters), _viewed(own_bias, ctx.parameters)
         if torch.is_grad_enabled():
             # To be differentiated again: then the statistics count as functions of the input.
             mean, var = moments(values, ctx.axes)
         n = 1
         for axis in ctx.axes:
-            n *= input.shape[axis]
+            n *= values.shape[axis]
         inverse_std = torch.rsqrt(var + ctx.eps)
         # First over the axes along which a scale is shared: these sums serve it and the input.
         shared = ctx.axes if weight is None else _shared(weight, ctx.axes)
         one_scale = shared == ctx.axes  # for all values that are standardised together
         sums = _sum(grad, shared)
         grad_bias = None if bias is None else (grad if weight is None else sums).sum_to_size(bias.shape)
-        if not one_scale:
+        if weight is not None and not one_scale:
             sums = _dot(sums, weight, mean)
         # Adding 0 makes the mean differ between replicas if the gradients do, as in torch.func.jacrev, so
         # that what is made from it can be finished in place.
         mean = mean + torch.zeros_like(sums)
         products = _sum((values - mean).mul_(grad), shared)
         grad_weight = None if weight is None else _dot(products, inverse_std, weight)
-        products = (products if one_scale else _dot(products, weight, mean)) * inverse_std
+        if weight is not None and not one_scale:
+            products = _dot(products, weight, mean)
+        products = products * inverse_std
         # (weight * grad - mean(weight * grad) - normalized * mean(weight * grad * normalized)) * inverse_std
         grad_input = (values - mean).mul_(inverse_std * products / -n)
-        grad_input = grad_input.add_(grad) if one_scale else grad_input.addcmul_(grad, weight)
+        if weight is None or one_scale:
+            grad_input.add_(grad)
+        else:
+            grad_input = torch.addcmul(grad_input, grad, weight)  # not addcmul_: it has no vmap rule
         grad_input.sub_(sums, alpha=1 / n)
         grad_input.mul_(inverse_std * weight if one_scale and weight is not None else inverse_std)
         return (
-            grad_input.to(input.dtype),
-            None if grad_weight is None else grad_weight.to(weight.dtype),
-            None if grad_bias is None else grad_bias.to(bias.dtype),
-            None,
-            None,
+            grad_input.to(input.dtype).view(input.shape),
+            None if grad_weight is None else grad_weight.to(own_weight.dtype).reshape(own_weight.shape),
+            None if grad_bias is None else grad_bias.to(own_bias.dtype).reshape(own_bias.shape),
+            *[None] * 4,
         )
 
     @staticmethod
@@ -199,13 +222,18 @@ class _Standardise(torch.autograd.Function):
                 return None
             return tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
-        *tensors, axes, eps = inputs
-        stacked = [replicated(tensor, dim) for tensor, dim in zip(tensors, in_dims[:3], strict=True)]
-        return _Standardise.apply(*stacked, axes, eps), (0, 0, 0)
+        stacked = [replicated(tensor, dim) for tensor, dim in zip(inputs[:3], in_dims[:3], strict=True)]
+        shape, axes, parameters, eps = inputs[3:]
+        shape, parameters = (info.batch_size, *shape), (info.batch_size, *parameters)
+        return _Standardise.apply(*stacked, shape, axes, parameters, eps), (0, 0, 0)
 
 
 # apply() inspects this signature at every call, a tenth of a small layer's time: keep it at hand.
 _Standardise.forward.__signature__ = inspect.signature(_Standardise.forward)  # type: ignore[attr-defined]
+
+
+def _viewed(parameter: Tensor | None, shape: Shape) -> Tensor | None:
+    return None if parameter is None else parameter.reshape(shape)
 
 
 def _shared(parameter: Tensor, axes: Axes) -> Axes:
