@@ -7,7 +7,7 @@ with `check`.
 from surveylab.lab import models, plots
 from surveylab.lab.candidate import CandidateError, load_candidate
 from surveylab.lab.comparison import Comparison, slope
-from surveylab.lab.data import Dataset, Split, digits, photograph, photos
+from surveylab.lab.data import Dataset, Split, digits, photograph, photos, scenes
 from surveylab.lab.evidence import NotReproducedError, check, say, show_source, summary
 from surveylab.lab.landscape import gradients, moved, norms
 from surveylab.lab.population import Population
@@ -45,6 +45,7 @@ __all__ = [
     "plots",
     "predict",
     "say",
+    "scenes",
     "show_source",
     "slope",
     "summary",
