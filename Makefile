@@ -1,27 +1,38 @@
 # The book's actions. Everything runs in .venv, which is set up once and again when the pinned versions change.
 PYTHON ?= python3
-PORT ?= 8000
 BIN := .venv/bin
 READY := .venv/.ready
+LAB_READY := .venv/.ready-lab
 # Tests and short runs want one thread: two such processes then share two cores well.
 ONE := OMP_NUM_THREADS=1
 
-.PHONY: book serve test check setup lint clean
+.PHONY: book serve lab pdf test check setup lint hooks audit clean
 .DELETE_ON_ERROR:
 
 book: $(READY)  ## execute stale chapters, build the pages, say where to open them
 	$(BIN)/surveylab run
 	$(BIN)/surveylab build
 
+serve: PORT ?= 8000
 serve: book  ## show the book at http://localhost:8000 (PORT=... for another)
 	@echo "http://localhost:$(PORT) (Ctrl-C ends it)"
 	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
+# Root, as in a container, must ask for what others may do.
+lab: PORT ?= 8888
+lab: $(LAB_READY)  ## open the chapters' sources in JupyterLab (PORT=..., NO_BROWSER=1)
+	@$(BIN)/jupyter lab --port=$(PORT) --LabApp.default_url=/lab/tree/notebooks \
+	  --ServerApp.log_level=WARN $(if $(NO_BROWSER),--no-browser) $(if $(filter 0,$(shell id -u)),--allow-root)
+
+pdf: book  ## the whole book as one PDF, which needs a Chromium
+	$(BIN)/surveylab build --pdf
+
 test: $(READY) lint  ## everything: unit tests, chapters at smoke, verification, the book twice, re-execution
 	$(BIN)/surveylab run --profile smoke
 	$(BIN)/surveylab verify --recompute-only
-	rm -f _build/.state && $(BIN)/surveylab build
-	rm -f _build/.state && $(BIN)/surveylab build
+	$(BIN)/surveylab build --force
+	$(BIN)/surveylab build --force --output _build/again
+	diff -r _build/html _build/again/html
 	$(BIN)/python tests/book/reexecute.py
 	$(ONE) $(BIN)/pytest
 
@@ -37,7 +48,15 @@ lint: $(READY)
 
 setup: $(READY)
 
-# torch comes first and pinned: without the pin several gigabytes of CUDA packages would come along.
+hooks: $(READY)  ## let git run the checks: lint before a commit, `make check` before a push
+	$(BIN)/pre-commit install
+
+audit: $(READY)  ## look the pinned packages up among known vulnerabilities (asks a database on the network)
+	@test -x $(BIN)/pip-audit || $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[audit]'
+	$(BIN)/python tests/audit.py
+
+# torch comes first: where a small build without CUDA is offered under this version, pip takes it, and what asks for
+# torch later finds it there.
 $(READY): constraints.txt pyproject.toml tests/reference.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "make: $(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.11 or newer is needed: make PYTHON=python3.12" >&2; exit 2; }
@@ -47,6 +66,10 @@ $(READY): constraints.txt pyproject.toml tests/reference.txt
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch==$$(sed -n 's/^torch==//p' constraints.txt)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt --no-deps -r tests/reference.txt
+	@touch $@
+
+$(LAB_READY): $(READY)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[lab]'
 	@touch $@
 
 clean:  ## remove what was built; the environment stays

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +13,8 @@ from surveylab.claims import Claim, Evidence, judge, load_claims, render_html, r
 
 ROOT = Path(__file__).parents[1]
 CHAPTER = "demo/one"
+REPOSITORY = "https://github.com/owner/name"
+ADDRESS = "https://owner.github.io/name/"
 
 REVIEW = """\
 - section: demo
@@ -60,6 +64,16 @@ CLAIMS = """\
 
 BIBLIOGRAPHY = "@article{someone2020, title={A Title}, author={Some One}, journal={J}, year={2020}}\n"
 
+API = """\
+# Claims
+
+```{eval-rst}
+.. automodule:: surveylab.claims
+   :members: judge, combine
+   :imported-members:
+```
+"""
+
 # In turn: supported, contradicted, supported, contradicted, inconclusive, cited, negligible.
 VALUES: dict[str, Any] = {
     "good": [[2.9, 3.1] * 4] * 3,
@@ -94,12 +108,13 @@ def make_book(root: Path) -> Path:
         "{{effects}}\n\n{{legend}}\n",
         "book/data.md": "# Data\n\n## Tiny\n\nA little.\n",
         "book/references.md": "# References\n\n```{bibliography}\n:all:\n```\n",
+        "book/api/claims.md": API,
         "_toc.yml": "format: jb-book\nroot: intro\nparts:\n"
         "  - caption: Evidence\n    chapters: [{file: ledger}, {file: corrections}, {file: review}]\n"
         "  - caption: Method\n    chapters: [{file: data}]\n"
         "  - caption: Demo\n    chapters: [{file: demo/one}, {file: demo/two}]\n"
         "  - caption: Later\n    chapters: [{file: later/three}]\n"
-        "  - caption: Reference\n    chapters: [{file: references}]\n",
+        "  - caption: Reference\n    chapters: [{file: api/claims}, {file: references}]\n",
     }
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -122,33 +137,52 @@ def evidence(claims: dict[str, Claim]) -> dict[str, Evidence]:
 def published(root: Path) -> dict[str, Any]:
     """The executed chapter."""
     claims = load_claims(root / "book/claims.yml")
-    outputs = (
-        [{"text/plain": "standard: 3 x 8 replicates"}],
-        [{"surveylab": {"run": {"chapter": CHAPTER, **RECORD}}}],
+    run = (
+        {"text/plain": "standard: 3 x 8 replicates"},
+        {"surveylab": {"run": {"chapter": CHAPTER, **RECORD}}},
     )
-    for id, found in evidence(claims).items():
-        outputs[0].append({"text/plain": render_text(found), "text/html": render_html(claims[id], found)})
-        outputs[1].append({"surveylab": found.to_metadata()})
+    checks = [
+        (
+            {"text/plain": render_text(found), "text/html": render_html(claims[id], found)},
+            {"surveylab": found.to_metadata()},
+        )
+        for id, found in evidence(claims).items()
+    ]
     cells: list[dict[str, Any]] = [
         {
             "cell_type": "markdown",
             "id": "title",
             "metadata": {},
-            "source": "(one)=\n# The first chapter\n\nText.",
+            "source": "(one)=\n# The first chapter\n\nA formula, $x^2$, and words enough to describe it.",
         },
-        *(
-            {
-                "cell_type": "code",
-                "id": f"check-{number}",
-                "execution_count": number + 1,
-                "metadata": {},
-                "source": f"run.check({number})",
-                "outputs": [{"output_type": "display_data", "data": data, "metadata": metadata}],
-            }
-            for number, (data, metadata) in enumerate(zip(*outputs, strict=True))
-        ),
+        {
+            "cell_type": "code",
+            "id": "figure",
+            "execution_count": 1,
+            "metadata": {"mystnb": {"image": {"alt": "A grey square."}}},
+            "source": "from surveylab import claims\n\nclaims.judge",
+            "outputs": [{"output_type": "display_data", "data": {"image/png": _picture()}, "metadata": {}}],
+        },
+        _code("begin", "run = begin()", [run]),
+        _code("checks", "run.check_all()", checks),  # all in one cell, as a chapter often has them
     ]
     return notebook(cells, surveylab=RECORD)
+
+
+def _code(id: str, source: str, outputs: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
+    """An executed cell that displayed these data with these metadata."""
+    shown = [{"output_type": "display_data", "data": data, "metadata": meta} for data, meta in outputs]
+    cell = {"cell_type": "code", "id": id, "execution_count": 1, "metadata": {}}
+    return {**cell, "source": source, "outputs": shown}
+
+
+def _picture() -> str:
+    """A PNG as a notebook keeps it."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.new("RGB", (64, 64), "grey").save(out, "PNG")
+    return base64.b64encode(out.getvalue()).decode()
 
 
 def notebook(cells: list[dict[str, Any]], **metadata: Any) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import textwrap
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +195,27 @@ def card(notebook: Any, claim: str) -> Any:
     return next(
         o for o in outputs(notebook) if o.get("metadata", {}).get("surveylab", {}).get("claim") == claim
     )
+
+
+def note(path: Path, what: str) -> str:
+    """A cell that adds a line to a file outside the project: how often, when and where it was executed."""
+    return f"import os\nwith open({str(path)!r}, 'a') as file:\n    print({what}, file=file)"
+
+
+def lines(path: Path) -> list[str]:
+    """What such cells have written so far."""
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def page(root: Path, chapter: str) -> list[str]:
+    """A published page without what differs from run to run."""
+    text = (root / f"book/{chapter}.ipynb").read_text().splitlines()
+    return [line for line in text if not line.strip().startswith(('"executed"', '"duration"'))]
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait for something that another process does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

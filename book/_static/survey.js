@@ -5,7 +5,11 @@ document.addEventListener("DOMContentLoaded", () => {
   const form = document.querySelector("form.sl-filter");
   if (form) ledger(form, document.querySelector("table.sl-ledger"));
   for (const link of document.querySelectorAll("a.sl-address")) {
-    link.textContent = link.href; // where the book is read is known only here
+    // Where the book is read is known only here, unless its page names where it is published.
+    const published = document.querySelector("link[rel=canonical]")?.href ?? location.href;
+    const address = new URL(link.hash, published);
+    address.search = "";
+    link.textContent = link.href = address;
   }
 });
 

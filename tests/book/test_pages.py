@@ -125,7 +125,7 @@ def test_the_lines_under_a_title(book: Path) -> None:
     notebook = small_book.published(book)
     add_glance(notebook, executed="executed/demo/one.ipynb", source=None)
     text = notebook["cells"][0]["source"]
-    assert text.startswith("(one)=\n# The first chapter\n\n:::{div} sl-glance\n") and text.endswith("Text.")
+    assert text.startswith("(one)=\n# The first chapter\n\n:::{div} sl-glance\n") and text.endswith("describe it.")
     for part in (
         "7 claims",
         "Executed 31 January 2026 in 1.5 s on 2 threads; profile standard, seed 0",

@@ -35,3 +35,18 @@ def test_source_has_the_parameters(path: Path) -> None:
         assert isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
         given[node.targets[0].id] = ast.literal_eval(node.value)
     assert given == PARAMETERS
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_source_explains_itself_to_who_opens_it_alone(path: Path) -> None:
+    """The same note in each, after the opening text; the book's page, which explains itself, hides it."""
+    first = "normalization/batch_norm"
+    note = json.loads((ROOT / f"notebooks/{first}.ipynb").read_text(encoding="utf-8"))["cells"][1]
+    assert note["id"] == "on-your-own" and note["metadata"] == {"tags": ["remove-cell"]}
+    for word in ("`make lab`", '"smoke"', "two minutes", "99 % interval", f"book/{first}.ipynb"):
+        assert word in "".join(note["source"])
+    chapter = path.relative_to(ROOT / "notebooks").with_suffix("").as_posix()
+    own = json.loads(path.read_text(encoding="utf-8"))["cells"][1]
+    expected = "".join(note["source"]).replace(first, chapter)
+    assert "".join(own["source"]) == expected, f"copy the cell on-your-own of {first}, with {chapter} for it"
+    assert (own["id"], own["metadata"]) == (note["id"], note["metadata"])

@@ -359,6 +359,13 @@ def test_finding_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("surveylab.claims.record.__file__", str(elsewhere / "record.py"))
     with pytest.raises(RecordError, match=r"no book/claims\.yml in .* set SURVEYLAB_ROOT"):
         find_root(elsewhere)
+    # What an installed package carries will do only for who asks: nothing can be published from it.
+    with pytest.raises(RecordError, match=r"no book/claims\.yml"):
+        find_root(elsewhere, packaged=True)
+    monkeypatch.setattr("surveylab.claims.record.PACKAGED", project)
+    assert find_root(elsewhere, packaged=True) == project
+    with pytest.raises(RecordError, match=r"no book/claims\.yml"):
+        find_root(elsewhere)
     monkeypatch.setenv("SURVEYLAB_ROOT", str(project))
     assert find_root(elsewhere) == project.resolve()
     monkeypatch.setenv("SURVEYLAB_ROOT", str(elsewhere))

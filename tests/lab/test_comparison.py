@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -59,6 +60,27 @@ def test_an_arm_without_a_tuned_rate_is_an_error_but_one_may_be_found(
     # The sweep, up to the highest rate, on seeds of its own; then the arm, not at the rate that is too low.
     assert [seed for seed, _ in seen] == [1000, 0]
     assert seen[0][1] == GRID[-1] and seen[1][1] in GRID[1:]
+
+
+@pytest.mark.parametrize(("best", "told"), [(0, True), (1, False), (2, True)])
+def test_a_rate_found_at_an_end_of_its_grid_is_told_of(
+    comparison: lab.Comparison,
+    begin: Callable[..., lab.Run],
+    monkeypatch: pytest.MonkeyPatch,
+    shown: list[dict[str, Any]],
+    best: int,
+    told: bool,
+) -> None:
+    monkeypatch.setattr(lab.Comparison, "_sweep", lambda *_: torch.eye(3)[best][:, None].expand(3, 2))
+    trained = []
+    monkeypatch.setattr(lab.Comparison, "_train", lambda *given: trained.append(given[3]))
+    comparison.run_untuned("mine", no_norm)
+    assert len(shown) == 1  # at smoke rates mean nothing
+    begin(profile="standard")
+    comparison.run_untuned("mine", no_norm)
+    assert trained == [GRID[best]] * 2
+    texts = [output["data"].get("text/markdown", "") for output in shown[2:]]
+    assert [f"{GRID[best]:g}, is an end of its grid" in text for text in texts] == [True] * told
 
 
 def test_gap_is_test_minus_training_loss(comparison: lab.Comparison) -> None:

@@ -147,3 +147,12 @@ def test_bad_input() -> None:
         lab.photograph("dog")
     with pytest.raises(FileNotFoundError, match=r"absent\.png is missing from skimage.data: reinstall"):
         module._photograph("skimage.data", "absent.png")
+
+
+def test_shrunk_images_average_blocks_and_keep_the_rest() -> None:
+    data = lab.photos()
+    small = data.shrunk(2)
+    assert small.x.shape == (3200, 3, 16, 16) and small.source == data.source
+    torch.testing.assert_close(small.x[5, 1, 3, 4], data.x[5, 1, 6:8, 8:10].mean())
+    with pytest.raises(ValueError, match="factor must divide the images' 32x32 pixels; got 3"):
+        data.shrunk(3)

@@ -146,3 +146,28 @@ def test_colours_are_told_apart_from_each_other_and_from_white() -> None:
 
     assert len(set(plots.COLOURS)) == len(plots.COLOURS) == len(set(plots.MARKERS))
     assert all(1.05 / (luminance(colour) + 0.05) > 2.2 for colour in plots.COLOURS)
+
+
+def test_influence() -> None:
+    one, two = np.zeros((2, 3, 4), dtype=bool), np.zeros((2, 3, 4), dtype=bool)
+    one[:, 1] = True
+    two[1, :, 2:] = True
+    figure = plots.influence({"one": torch.tensor(one), "two": two}, (1, 1, 2))
+    figure.canvas.draw()
+    grids = np.array(figure.axes).reshape(2, 2)  # an example a row, a layer a column
+    for column, (name, depends) in enumerate({"one": one, "two": two}.items()):
+        assert grids[0, column].get_title() == f"{name}\n{depends.sum()} of 24"
+        for example in (0, 1):
+            axes = grids[example, column]
+            assert np.asarray(axes.collections[0].get_array()).tolist() == depends[example].tolist()
+            assert axes.get_ylim() == (3, 0)  # the first channel on top
+            marked = [patch.get_xy() for patch in axes.patches if isinstance(patch, Rectangle)]
+            assert marked == [(2, 1)] * (example == 1)  # (position, channel), in the output's example
+    assert [axes.get_ylabel() for axes in grids[:, 0]] == ["example 1", "example 2"]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "the output",
+        "inputs it depends on",
+        "all others",
+    ]
+    plt.close(figure)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from surveylab import lab
-from surveylab.claims import RecordError, run_of
+from surveylab.claims import RecordError, record, run_of
 from surveylab.lab import session
 
 Begin = Callable[..., lab.Run]
@@ -68,6 +70,8 @@ def test_threads_are_two_unless_the_environment_says(begin: Begin, monkeypatch: 
     monkeypatch.delenv("OMP_NUM_THREADS")
     begin()
     assert torch.get_num_threads() == min(2, len(os.sched_getaffinity(0)))
+    begin(profile="smoke")
+    assert torch.get_num_threads() == 1
 
 
 def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,22 +120,90 @@ def test_no_project(root: Path, begin: Begin) -> None:
         begin()
 
 
-def test_a_candidate() -> None:
-    assert lab.load_candidate(None) is None
-    assert lab.load_candidate("torch.nn:GroupNorm") is torch.nn.GroupNorm
+def published(root: Path, **record: Any) -> Path:
+    path = root / "book" / "demo" / "one.ipynb"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"cells": [], "metadata": {"surveylab": record}}), encoding="utf-8")
+    return path
 
 
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ("torch.nn.GroupNorm", "must read 'package.module:Class'; got 'torch.nn.GroupNorm'"),
-        (":GroupNorm", "must read"),
-        ("torch.nn:", "must read"),
-        (".nn:GroupNorm", "must read"),
-        ("no.such.thing:A", "cannot import no.such.thing: No module named 'no'"),
-        ("torch.nn:GrupNorm", "torch.nn has no GrupNorm"),
-    ],
-)
-def test_a_candidate_that_cannot_be_found(spec: str, message: str) -> None:
-    with pytest.raises(lab.CandidateError, match=message):
-        lab.load_candidate(spec)
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "watched", lambda: True)
+
+
+@pytest.mark.usefixtures("watched")
+def test_a_person_who_watches_is_told_how_long_it_takes(
+    root: Path, begin: Begin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin(profile="standard")
+    assert capsys.readouterr().out == (
+        'standard takes about two minutes on two cores. profile = "smoke" shows in seconds that everything '
+        "runs and decides no claim.\n"
+    )
+    path = published(root, duration=81.4, machine={"processor": "A Processor, cpu family 6"})
+    for profile, said in {
+        "smoke": "smoke shows in seconds that everything runs and decides no claim; standard took 81 s when",
+        "standard": "standard took 81 s when it was published (A Processor). profile = ",
+        "full": "full is for a GPU; standard took 81 s when it was published (A Processor).",
+    }.items():
+        begin(profile=profile)
+        out = capsys.readouterr().out
+        assert said in out and out.endswith(f"\nPublished results: {path}\n")
+
+
+def test_where_nobody_watches_nothing_is_said(
+    root: Path, begin: Begin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published(root, duration=81.4)
+    begin()
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.usefixtures("watched")
+def test_without_a_checkout_the_packaged_claims_and_rates_serve(
+    root: Path,
+    begin: Begin,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    packaged = tmp_path / "packaged"
+    (packaged / "book" / "tuning" / "demo").mkdir(parents=True)
+    (root / "book" / "claims.yml").rename(packaged / "book" / "claims.yml")
+    sweep = {"arm": {"rate": 0.1, "grid": [0.01, 0.1, 1.0], "scores": [[0.0], [1.0], [0.0]]}}
+    (packaged / "book" / "tuning" / "demo" / "one.json").write_text(json.dumps(sweep), encoding="utf-8")
+    monkeypatch.delenv("SURVEYLAB_ROOT")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(record, "__file__", str(tmp_path / "site" / "surveylab" / "claims" / "record.py"))
+    with pytest.raises(RecordError, match="work inside a checkout of the book's repository, or set SURV"):
+        begin()
+    for module in (record, session):
+        monkeypatch.setattr(module, "PACKAGED", packaged)
+    assert begin().root == packaged
+    assert lab.tuned("arm", [0.01, 0.1, 1.0], lambda rates: torch.zeros(0)) == 0.1
+    assert "the claims are those that came with the installed package" in capsys.readouterr().out
+
+
+def test_the_processor_of_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python says only "arm" there, and processors that differ must not pass for the same."""
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    asked: list[list[str]] = []
+
+    def answer(command: list[str], **options: Any) -> SimpleNamespace:
+        asked.append(command)
+        return SimpleNamespace(stdout="Apple M2\n")
+
+    monkeypatch.setattr(session.subprocess, "run", answer)
+    assert session._processor() == "Apple M2"
+    assert asked[0][1:] == ["-n", "machdep.cpu.brand_string"]
+
+
+def test_a_processor_without_a_file_that_describes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "system", lambda: "Windows")
+    monkeypatch.setattr(platform, "processor", lambda: "Intel64 Family 6 Model 142 Stepping 10")
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: (_ for _ in ()).throw(FileNotFoundError()))
+    assert session._processor() == "Intel64 Family 6 Model 142 Stepping 10"
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert len(session._usable_cores()) == 8

@@ -21,11 +21,14 @@ class Said(NamedTuple):
     err: str
 
 
+ADDRESSES = ("SURVEYLAB_REPOSITORY", "SURVEYLAB_BRANCH", "SURVEYLAB_SITE")
+
+
 def _settle(patch: pytest.MonkeyPatch, root: Path) -> None:
     """Point the press at a project, and hide what the caller's shell may say."""
     patch.setenv("SURVEYLAB_ROOT", str(root))
     patch.setenv("OMP_NUM_THREADS", "1")
-    for name in ("SURVEYLAB_VERIFY", "SURVEYLAB_TUNE", "TINY_CAPABILITY", "TINY_VERSION"):
+    for name in ("SURVEYLAB_VERIFY", "SURVEYLAB_TUNE", "TINY_CAPABILITY", "TINY_VERSION", *ADDRESSES):
         patch.delenv(name, raising=False)
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from tiny_project import write_chapter
 
 from surveylab.press import cli
 from surveylab.press.project import PressError
+from surveylab.press.site import Site
 from surveylab.press.terminal import Progress, counted, seconds, table
 
 COMMANDS = ("run", "status", "verify", "replicate", "tune", "build")
@@ -74,7 +77,16 @@ def test_build_is_handed_root_and_output(root, surveylab, monkeypatch, tmp_path)
     monkeypatch.setattr(build, "build", fake)
     said = surveylab("build", "--output", str(tmp_path))
     assert said.code == 0 and "index.html" in said.out
-    assert asked == [(root, {"output": tmp_path, "force": False})]
+    assert asked.pop() == (root, {"output": tmp_path, "force": False, "site": Site()})
+
+    monkeypatch.setenv("SURVEYLAB_REPOSITORY", "https://github.com/owner/name")
+    monkeypatch.setenv("SURVEYLAB_BRANCH", "")  # as a workflow hands over what it has no value for
+    assert surveylab("build", "--site", "https://owner.github.io/name").code == 0
+    assert asked.pop()[1]["site"] == Site(
+        "https://github.com/owner/name", "main", "https://owner.github.io/name/"
+    )
+    said = surveylab("build", "--site", "owner.github.io")
+    assert said.code == 2 and "--site owner.github.io: write the whole address" in said.err
 
     def broken(where, **options):
         raise PressError("book/intro.md:3: no such page")
@@ -100,25 +112,75 @@ class Terminal(io.StringIO):
 
 def test_progress_on_a_terminal_counts_cells_and_time_and_then_clears_its_line():
     screen = Terminal()
-    with Progress("demo/one", expected=100.0, stream=screen) as progress:
-        progress.cell(2, 9)
+    with Progress({"demo/one": 100.0}, stream=screen) as progress:
+        progress.cell("demo/one", 2, 9)
         time.sleep(0.7)
-    assert "demo/one  2/9 cells  0." in screen.getvalue()
+    assert "demo/one 2/9 cells  0." in screen.getvalue()
     assert "about 1 min 39 s left" in screen.getvalue()
-    assert screen.getvalue().endswith("\r\x1b[K")
+    shown = screen.getvalue().split("\r")
+    assert shown[-2].strip() == "" and len(shown[-2]) >= len(shown[-3].rstrip()) and shown[-1] == ""
+    assert "\x1b" not in screen.getvalue()
 
 
-def test_progress_says_when_it_does_not_know_or_was_wrong():
-    progress = Progress("x", stream=Terminal())
+def test_progress_makes_room_for_what_is_said_meanwhile():
+    screen = Terminal()
+    with Progress({"demo/one": None}, stream=screen) as progress:
+        with progress.paused():
+            assert screen.getvalue().endswith("\r")
+            screen.truncate(0)
+            time.sleep(0.7)
+            assert screen.getvalue() == ""
+        time.sleep(0.7)
+        assert "demo/one  1." in screen.getvalue()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still; its hand can be set."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_progress_of_several_chapters_says_how_long_all_will_take(clock):
+    progress = Progress({"a": 100.0, "b": 60.0, "c": 50.0, "d": 30.0}, at_once=2, stream=Terminal())
+    assert progress.line() == "0 of 4 chapters, 0.0 s, about 2 min 10 s left"  # 100 + 30 beside 60 + 50
+    progress.cell("a", 0, 9)
+    progress.cell("b", 0, 7)
+    clock[0] = 60.0
+    progress.cell("a", 5, 9)
+    progress.finish("b")
+    progress.cell("c", 0, 3)
+    assert progress.line() == "1 of 4 chapters, 1 min 00 s, about 1 min 10 s left, a 5/9 cells, c 0/3 cells"
+    clock[0] = 90.0
+    progress.cell("c", 0, 3)  # its worker died: it begins again
+    progress.cell("b", 6, 7)  # late news of what is finished
+    assert progress.line() == "1 of 4 chapters, 1 min 30 s, about 50.0 s left, a 5/9 cells, c 0/3 cells"
+    clock[0] = 200.0
+    progress.finish("c")
+    progress.finish("d")
+    assert progress.line() == "3 of 4 chapters, 3 min 20 s, longer than last time, a 5/9 cells"
+    progress.finish("a")
+    assert progress.line() == "4 of 4 chapters, 3 min 20 s"
+
+
+def test_progress_says_when_it_does_not_know_or_was_wrong(clock):
+    progress = Progress({"x": None, "y": 7.0}, stream=Terminal())
     assert "left" not in progress.line()
-    progress = Progress("x", expected=-1.0, stream=Terminal())
-    assert "longer than last time" in progress.line()
+    progress.finish("x")
+    assert "about 7.0 s left" in progress.line()
+    progress = Progress({"x": 5.0}, stream=Terminal())
+    progress.cell("x", 0, 2)
+    clock[0] = 6.0
+    assert progress.line() == "x 0/2 cells  6.0 s, longer than last time"
 
 
 def test_progress_is_silent_in_a_file():
     file = io.StringIO()
-    with Progress("x", stream=file) as progress:
-        progress.cell(1, 2)
+    with Progress({"x": None}, stream=file) as progress:
+        progress.cell("x", 1, 2)
+        with progress.paused():
+            pass
     assert file.getvalue() == ""
 
 
@@ -126,3 +188,16 @@ def test_small_layouts():
     assert table(["a", "b"], [["long", ""], ["x", "y"]]) == "a     b\n----  -\nlong\nx     y"
     assert [seconds(None), seconds(8.26), seconds(125)] == ["-", "8.3 s", "2 min 05 s"]
     assert [counted(1, "claim"), counted(0, "claim")] == ["1 claim", "0 claims"]
+
+
+def test_an_old_code_page_costs_a_sign_and_not_the_command(new_root):
+    """Windows writes into files and pipes in a code page that lacks most signs."""
+    write_chapter(new_root, "demo/two→", [])
+    done = subprocess.run(
+        [sys.executable, "-c", "from surveylab.press.cli import main; main(['status'])"],
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+        capture_output=True,
+        encoding="cp1252",
+        check=False,
+    )
+    assert "demo/two?  never run" in done.stdout and done.stderr == ""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tiny_project import GOOD, make_project, read, write_chapter
 
+from surveylab.press import crew
 from surveylab.press import execute as execution
 
 BEGIN = GOOD[0]
@@ -140,7 +141,14 @@ def test_an_unknown_chapter_names_the_closest_and_all(root, surveylab, command):
 
 
 @pytest.mark.parametrize(
-    "name", ["one", "notebooks/demo/one.ipynb", "./notebooks/demo/one.ipynb", "demo/one"]
+    "name",
+    [
+        "one",
+        "notebooks/demo/one.ipynb",
+        "./notebooks/demo/one.ipynb",
+        ".\\notebooks\\demo\\one.ipynb",
+        "demo/one",
+    ],
 )
 def test_a_chapter_has_several_names(root, surveylab, name):
     assert surveylab("status", name).code == 0
@@ -236,7 +244,7 @@ def test_a_candidate_that_is_not_there_is_wrong_use(root, surveylab):
 def test_a_folder_that_cannot_be_written_is_said_before_executing(new_root, surveylab, monkeypatch):
     # A file where the folder should be: unlike a mode it stops root too.
     (new_root / "book/demo").write_text("in the way")
-    monkeypatch.setattr(execution, "perform", lambda *_: pytest.fail("executed for nothing"))
+    monkeypatch.setattr(crew, "perform", lambda *_: pytest.fail("executed for nothing"))
     said = surveylab("run")
     assert said.code == 1
     assert "demo/one: cannot write" in said.out and "book/demo" in said.out

@@ -108,11 +108,16 @@ def test_fresh_chapters_are_left_alone(root, page, surveylab):
 
 def test_a_fresh_chapter_is_executed_on_another_device_if_asked(root, page, surveylab, monkeypatch):
     asked = []
-    monkeypatch.setattr(publish, "_carry_out", lambda waiting: asked.extend(waiting) or [])
+
+    def carry_out(tasks, crew):
+        asked.extend(tasks)
+        yield from ()
+
+    monkeypatch.setattr(publish, "carry_out", carry_out)
     assert surveylab("run", "--device", "cpu").out == "demo/one: fresh\n"  # that is where it ran
     assert not asked
     surveylab("run", "--device", "cuda")
-    assert [task.parameters["device"] for _, _, task in asked] == ["cuda"]
+    assert [task.parameters["device"] for task in asked] == ["cuda"]
 
 
 @pytest.mark.parametrize(

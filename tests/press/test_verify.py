@@ -12,7 +12,9 @@ from tiny_project import GOOD, card, read, write_chapter, write_notebook
 
 from surveylab.claims import record
 from surveylab.press import compare as comparison
+from surveylab.press import verify as verification
 from surveylab.press.cli import execute
+from surveylab.press.execute import Executed
 from surveylab.press.project import Project
 
 
@@ -262,6 +264,23 @@ def test_a_claim_that_the_second_run_no_longer_checks(root, surveylab):
     assert "tiny-paper is missing in the chapter as executed again" in said.out
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ([*GOOD, "run.check('tiny-paper')"], "tiny-paper: checked twice in one notebook"),
+        (["x = 1"], "it says nothing about its run"),
+    ],
+)
+@pytest.mark.slow
+def test_a_second_run_that_cannot_be_compared_is_a_problem(root, surveylab, tmp_path, code, said):
+    """It ran to its end, so only reading it tells; the rest of the verification goes on."""
+    write_chapter(root, "demo/one", code)
+    report = tmp_path / "report.json"
+    answer = surveylab("verify", "--report", str(report))
+    assert answer.code == 1 and "could not be executed again" in answer.out and said in answer.out
+    assert json.loads(report.read_text())["complete"] is True
+
+
 def test_a_chapter_that_was_never_run(root, page, surveylab):
     page.unlink()
     said = surveylab("verify")
@@ -274,6 +293,16 @@ def test_verify_mode_of_a_shell_does_not_reach_the_kernel(root, surveylab, monke
     monkeypatch.setenv("SURVEYLAB_VERIFY", "1")
     replace(root / "src/tinylib/method.py", "return 3 +", "return -9 +")
     assert surveylab("verify").code == 1
+
+
+def test_the_error_budget_is_that_of_all_chapters_from_the_first_on(root, page, monkeypatch):
+    """Else what is found of the first chapter could change when the others follow."""
+    seen = []
+    monkeypatch.setattr(comparison, "agreement", lambda *_, comparisons, **__: seen.append(comparisons))
+    published = {"demo/one": read(page), "demo/two": read(page)}
+    runs = {"demo/one": Executed("demo/one", page.read_text(encoding="utf-8"), 1.0)}
+    comparison.compare(Project(root), published, runs)
+    assert seen == [4, 4, 4]
 
 
 @pytest.mark.slow
@@ -294,3 +323,27 @@ def test_one_error_budget_over_all_claims(root, monkeypatch):
         "tiny-exact",
         "tiny-paper",
     }
+
+
+def test_a_report_that_could_not_be_written_is_refused_before_anything_is_executed(root, surveylab, tmp_path):
+    said = surveylab("verify", "--report", str(tmp_path / "report.txt"))
+    assert said.code == 2 and "the form follows from the suffix" in said.err and said.out == ""
+
+
+def test_an_interrupted_verification_leaves_what_it_found(root, surveylab, tmp_path, monkeypatch):
+    write_chapter(root, "demo/two", GOOD[:1])
+    assert surveylab("run", "demo/two").code == 0
+    real = verification.carry_out
+
+    def cut_short(tasks: Any, crew: Any) -> Any:
+        yield next(real(tasks, crew))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verification, "carry_out", cut_short)
+    path = tmp_path / "report.json"
+    said = surveylab("verify", "--report", str(path), "--report", str(tmp_path / "report.html"))
+    assert said.code == 130
+    left = json.loads(path.read_text(encoding="utf-8"))
+    assert left["complete"] is False and len(left["waiting"]) == 1
+    assert {claim["claim"] for claim in left["claims"]} == {"tiny-gain", "tiny-exact", "tiny-paper"}
+    assert "Not finished" in (tmp_path / "report.html").read_text(encoding="utf-8")

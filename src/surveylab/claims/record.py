@@ -22,6 +22,9 @@ from surveylab.claims.verdict import Evidence, EvidenceError, judge
 
 Notebook = dict[str, Any]
 
+# What setup.py puts into a built package, laid out like a checkout. A checkout has none.
+PACKAGED = Path(__file__).resolve().parents[1] / "packaged"
+
 # The fields of the evidence that follow from the values and the claim, the most telling first.
 _DERIVED = (
     "verdict",
@@ -45,11 +48,16 @@ class RecordError(ValueError):
     """A project, a notebook or its record cannot be found or read; the message says which and what to do."""
 
 
-def find_root(start: str | Path | None = None) -> Path:
+def find_root(start: str | Path | None = None, *, packaged: bool = False) -> Path:
     """The project's folder: the one that holds ``book/claims.yml``.
 
     ``$SURVEYLAB_ROOT`` decides if it is set; else the search goes upward from ``start`` (the working folder),
     then upward from this package.
+
+    Args:
+        start: Where to begin.
+        packaged: Whether, without a checkout, the copy that an installed package carries will do. It holds
+            the claims and the learning rates: enough to run a chapter, not to publish one.
 
     Raises:
         RecordError: If there is none.
@@ -67,8 +75,11 @@ def find_root(start: str | Path | None = None) -> Path:
         for folder in (place, *place.parents):
             if (folder / "book" / "claims.yml").is_file():
                 return folder
+    if packaged and (PACKAGED / "book" / "claims.yml").is_file():
+        return PACKAGED
     raise RecordError(
-        f"no book/claims.yml in {begin} or above it; work inside the project, or set SURVEYLAB_ROOT"
+        f"no book/claims.yml in {begin} or above it; work inside a checkout of the book's repository, or set "
+        "SURVEYLAB_ROOT to one"
     )
 
 

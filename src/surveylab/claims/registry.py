@@ -1,10 +1,9 @@
 """The claims of the book: read from ``book/claims.yml``, strictly.
 
 A claim is a statement of the review, sharpened until a run can decide it. It is written down before its
-result is
-known: what one value measures (``effect``), the smallest effect that would matter (``margin``) and why. A
-    misspelt key would silently drop a margin or a citation, so the reader of this file accepts nothing it
-    does not know, and every error says where it stands and how to mend it.
+result is known: what one value measures (``effect``), the smallest effect that would matter (``margin``) and
+why. A misspelt key would silently drop a margin or a citation, so the reader of this file accepts nothing it
+does not know, and every error says where it stands and how to mend it.
 """
 
 from __future__ import annotations

@@ -4,17 +4,19 @@ A chapter begins with `begin`, trains each `Population` on `digits` or `photos`,
 with `check`.
 """
 
-from surveylab.lab import models, plots
-from surveylab.lab.candidate import CandidateError, load_candidate
+from surveylab.lab import models, plots, recurrent
+from surveylab.lab.candidate import CandidateError, compare, load_candidate
 from surveylab.lab.comparison import Comparison, slope
 from surveylab.lab.data import Dataset, Split, digits, photograph, photos, scenes
 from surveylab.lab.evidence import NotReproducedError, check, say, show_source, summary
+from surveylab.lab.influence import influence_on
 from surveylab.lab.landscape import gradients, moved, norms
 from surveylab.lab.population import Population
 from surveylab.lab.session import DeviceError, Run, begin, current
 from surveylab.lab.streams import Stream, make_streams
 from surveylab.lab.training import accuracy, batch_order, cross_entropy, predict, sweep, train
 from surveylab.lab.tuning import TuningError, sweeps, tuned
+from surveylab.lab.watching import progress
 
 __all__ = [
     "CandidateError",
@@ -31,10 +33,12 @@ __all__ = [
     "batch_order",
     "begin",
     "check",
+    "compare",
     "cross_entropy",
     "current",
     "digits",
     "gradients",
+    "influence_on",
     "load_candidate",
     "make_streams",
     "models",
@@ -44,6 +48,8 @@ __all__ = [
     "photos",
     "plots",
     "predict",
+    "progress",
+    "recurrent",
     "say",
     "scenes",
     "show_source",

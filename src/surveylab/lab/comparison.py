@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from surveylab.lab.data import Dataset, Split
+from surveylab.lab.evidence import say
 from surveylab.lab.models import Norm
 from surveylab.lab.population import Population
 from surveylab.lab.session import current
@@ -49,6 +50,12 @@ class Comparison:
         sizes = {"train": self.train, "validation": self.validation, "test": self.test}
         object.__setattr__(self, "split", self.data.split(self.streams, **sizes))
 
+    def rate(self, arm: str, norm: Norm, batch: int = 16) -> float:
+        """The arm's tuned learning rate; the arguments are those of `run`."""
+        # One population is enough to find a rate; tuning runs with other seeds than the published run.
+        scouts = list(self.streams[: current().replicates])
+        return tuned(arm, self.rates, lambda rates: self._sweep(norm, batch, scouts, rates))
+
     def run(self, arm: str, norm: Norm, batch: int = 16) -> Population:
         """Train a replica for each stream at the arm's tuned rate.
 
@@ -57,16 +64,15 @@ class Comparison:
             norm: Makes the normalisation for a number of channels.
             batch: Examples a step.
         """
-        # One population is enough to find a rate; tuning runs with other seeds than the published run.
-        scouts = list(self.streams[: current().replicates])
-        rate = tuned(arm, self.rates, lambda rates: self._sweep(norm, batch, scouts, rates))
-        return self._train(norm, batch, rate, arm)
+        return self._train(norm, batch, self.rate(arm, norm, batch), arm)
 
     def run_untuned(self, arm: str, norm: Norm, batch: int = 16) -> Population:
         """As `run`, for a method the tuning file does not know: its rate is found first, on other seeds."""
         others = make_streams(current().seed + 1000, current().replicates)
-        scores = self._sweep(norm, batch, others, list(self.rates))
-        return self._train(norm, batch, self.rates[int(scores.mean(1).argmax())], arm)
+        best = int(self._sweep(norm, batch, others, list(self.rates)).mean(1).argmax())
+        if best in (0, len(self.rates) - 1) and current().profile != "smoke":
+            say(f"The best rate found for {arm}, {self.rates[best]:g}, is an end of its grid; see beyond it.")
+        return self._train(norm, batch, self.rates[best], arm)
 
     def points(self, population: Population) -> Tensor:
         """Test accuracy in per cent, one a replicate: (R,), on the CPU."""

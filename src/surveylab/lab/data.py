@@ -20,6 +20,7 @@ from importlib.resources import files
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from surveylab.lab.streams import Stream
 
@@ -73,6 +74,13 @@ class Dataset:
         """The same data with mean 0 and variance 1 over all examples, pixels and channels."""
         variance, mean = torch.var_mean(self.x)
         return replace(self, x=(self.x - mean) / variance.sqrt())
+
+    def shrunk(self, factor: int) -> Dataset:
+        """The same images, each block of ``factor`` x ``factor`` pixels averaged into one."""
+        height, width = self.x.shape[-2:]
+        if factor < 1 or height % factor or width % factor:
+            raise ValueError(f"factor must divide the images' {height}x{width} pixels; got {factor}")
+        return replace(self, x=F.avg_pool2d(self.x, factor))
 
     def split(self, streams: Sequence[Stream], *, train: int, validation: int = 0, test: int) -> Split:
         """Draw each replicate's training, validation and test examples.

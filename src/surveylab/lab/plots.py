@@ -14,12 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 
-# Okabe and Ito's palette without its yellow, which is too light for lines on white.
+#: Okabe and Ito's palette without its yellow, which is too light for lines on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#555555")
+#: A marker for each of the colours, so that none is told by its colour alone.
 MARKERS = ("o", "s", "^", "D", "v", "P")
+#: The colour of text and axes.
 INK = "#222222"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -169,6 +172,48 @@ def sweep_table(sweeps: Mapping[str, Mapping[str, Any]], *, width: float = 7.6) 
         axes.add_patch(Rectangle((place, row), 1, 1, fill=False, edgecolor=COLOURS[1], linewidth=2.5))
     axes.set(xlabel="learning rate")
     axes.tick_params(length=0)
+    return figure
+
+
+def influence(maps: Mapping[str, npt.ArrayLike], at: tuple[int, int, int], *, width: float = 8.4) -> Figure:
+    """Show on which inputs one output depends: a column for each layer, in it a grid for each example.
+
+    Rows of a grid are channels, its columns positions. The output is marked in every column.
+
+    Args:
+        maps: Truth values by layer, each (N, C, S): examples, channels, positions; as
+            `surveylab.lab.influence_on` finds them.
+        at: The output's example, channel and position.
+        width: Of the figure, in inches.
+    """
+    grids = {name: np.asarray(values, dtype=bool) for name, values in maps.items()}
+    examples, channels, positions = next(iter(grids.values())).shape
+    cell = width / (len(grids) * (positions + 1.5) + 2)
+    height = examples * (channels + 1) * cell + 1.3
+    figure, rows = plt.subplots(
+        examples, len(grids), figsize=(width, height), layout="constrained", squeeze=False
+    )
+    kinds = {"the output": COLOURS[1], "inputs it depends on": COLOURS[0], "all others": "#E4E4E4"}
+    for column, (name, depends) in zip(rows.T, grids.items(), strict=True):
+        for example, axes in enumerate(column):
+            axes.pcolormesh(
+                np.where(depends[example], 1, 0),
+                cmap=ListedColormap([kinds["all others"], kinds["inputs it depends on"]]),
+                vmin=0,
+                vmax=1,
+                edgecolors="white",
+                linewidth=1.2,
+            )
+            axes.set(aspect="equal", xticks=[], yticks=[], ylim=(channels, 0), xlim=(0, positions))
+            sns.despine(ax=axes, left=True, bottom=True)
+            if axes in rows[:, 0]:
+                axes.set_ylabel(f"example {example + 1}")
+        box = Rectangle((at[2], at[1]), 1, 1, facecolor=kinds["the output"], edgecolor=INK, linewidth=1.5)
+        column[at[0]].add_patch(box)
+        column[0].set_title(f"{name}\n{depends.sum()} of {depends.size}", loc="center")
+    rows[-1, 0].set_xlabel("positions →, channels ↓")
+    handles = [Patch(facecolor=colour, label=kind) for kind, colour in kinds.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -12,8 +13,19 @@ from typing import Any, TypeVar
 import torch
 from IPython.display import display
 
-from surveylab.claims import Claim, Evidence, find_root, load_claims
+from surveylab.claims import (
+    Claim,
+    Evidence,
+    RecordError,
+    find_root,
+    load_claims,
+    provenance_of,
+    published_path,
+    read_notebook,
+)
+from surveylab.claims.record import PACKAGED
 from surveylab.lab.streams import Stream, make_streams
+from surveylab.lab.watching import watched
 
 T = TypeVar("T")
 # Replicates in each of the three populations.
@@ -36,7 +48,7 @@ class Run:
         profile: ``"smoke"``, ``"standard"`` or ``"full"``.
         seed: From which every replicate's stream derives.
         device: Where tensors live.
-        root: The project's folder.
+        root: The project's folder; without a checkout, what the installed package carries of it.
         claims: The book's claims, by id.
         evidence: What has been checked so far, by claim.
     """
@@ -78,7 +90,10 @@ _current: Run | None = None
 
 
 def begin(chapter: str, *, profile: str = "standard", seed: int = 0, device: str = "auto") -> Run:
-    """Start a chapter's run and show what it is.
+    """Start a chapter's run and show what it is; to a person who watches, also how long it will take.
+
+    The claims and learning rates are those of the checkout around the working folder, or that
+    ``SURVEYLAB_ROOT`` names; without one, those that came with the installed package.
 
     Args:
         chapter: Its name, ``section/chapter``.
@@ -98,8 +113,9 @@ def begin(chapter: str, *, profile: str = "standard", seed: int = 0, device: str
         raise ValueError(f"seed must be a whole number of at least 0; got {seed!r}")
     chosen = _device(device)
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(min(THREADS, len(_usable_cores())))
-    root = find_root()
+        # At smoke nothing is compared, and on a busy computer two threads wait for each other for minutes.
+        torch.set_num_threads(1 if profile == "smoke" else min(THREADS, len(_usable_cores())))
+    root = find_root(packaged=True)
     claims = load_claims(root / "book" / "claims.yml")
     if not any(claim.chapter == chapter for claim in claims.values()):
         known = ", ".join(sorted({claim.chapter for claim in claims.values()})) or "none"
@@ -117,7 +133,31 @@ def begin(chapter: str, *, profile: str = "standard", seed: int = 0, device: str
     }
     text = f"{profile}: 3 × {_current.replicates} replicates"
     display({"text/plain": text}, metadata={"surveylab": {"run": record}}, raw=True)
+    if watched():
+        print(_outlook(_current))
     return _current
+
+
+def _outlook(run: Run) -> str:
+    """What lies ahead, in words: how long it takes, what it decides, where the published results are."""
+    published = published_path(run.root, run.chapter)
+    try:
+        record = provenance_of(read_notebook(published))
+    except RecordError:
+        record = {}
+    standard = "standard takes about two minutes on two cores"
+    if record.get("duration"):
+        processor = str(record.get("machine", {}).get("processor")).partition(",")[0]
+        standard = f"standard took {record['duration']:.0f} s when it was published ({processor})"
+    smoke = "shows in seconds that everything runs and decides no claim"
+    ahead = {
+        "smoke": f"smoke {smoke}; {standard}.",
+        "standard": f'{standard}. profile = "smoke" {smoke}.',
+        "full": f"full is for a GPU; {standard}.",
+    }[run.profile]
+    if run.root == PACKAGED:
+        return f"{ahead}\nNo checkout is around: the claims are those that came with the installed package."
+    return f"{ahead}\nPublished results: {published}" if record else ahead
 
 
 def current() -> Run:
@@ -165,6 +205,14 @@ def _usable_cores() -> set[int]:
 
 def _processor() -> str:
     """The processor's model, with family and stepping where the system tells them: clouds give bare names."""
+    if platform.system() == "Darwin":  # where Python knows no more than "arm"
+        asked = subprocess.run(
+            ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return asked.stdout.strip() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
     except OSError:

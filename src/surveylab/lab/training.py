@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from surveylab.lab.data import Dataset, Split
 from surveylab.lab.population import Population
 from surveylab.lab.streams import Stream
+from surveylab.lab.watching import progress
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ def train(
     optimiser = torch.optim.SGD(population.parameters(), lr=1.0, momentum=momentum, fused=True)
     watched: list[Any] = []
     population.train()
-    for step in tqdm(range(steps), desc=label, disable=None, leave=False, mininterval=0.5):
+    for step in progress(range(steps), label):
         if watch is not None and every and step % every == 0:
             watched.append(watch(step))
             population.train()
@@ -156,5 +156,6 @@ def sweep(
     repeated = [stream for _ in rates for stream in streams]
     split = data.split(repeated, train=train_examples, validation=validation, test=0)
     population = Population(build, repeated, device=data.x.device)
+    training = {"label": f"{len(rates)} learning rates"} | training
     train(population, split, rates=torch.tensor(rates).repeat_interleave(len(streams)), **training)
     return accuracy(population, split, split.validation).view(len(rates), len(streams))

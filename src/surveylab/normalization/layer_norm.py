@@ -49,7 +49,7 @@ def layer_norm(
     """Normalise over the last axes, with the signature of `torch.nn.functional.layer_norm`.
 
     Args:
-        input: Values of shape (..., *normalized_shape).
+        input: Values of shape ``(..., *normalized_shape)``.
         normalized_shape: Lengths of the last axes, over which each example is normalised.
         weight: Scale of each feature, of shape normalized_shape; 1 if None.
         bias: Shift of each feature, likewise; 0 if None.

@@ -204,8 +204,10 @@ class _Standardise(torch.autograd.Function):
         grad_input = (values - mean).mul_(inverse_std * products / -n)
         if weight is None or one_scale:
             grad_input.add_(grad)
+        elif torch.is_grad_enabled():  # also in torch.func, where addcmul_ has no vmap rule
+            grad_input = torch.addcmul(grad_input, grad, weight)
         else:
-            grad_input = torch.addcmul(grad_input, grad, weight)  # not addcmul_: it has no vmap rule
+            grad_input.addcmul_(grad, weight)
         grad_input.sub_(sums, alpha=1 / n)
         grad_input.mul_(inverse_std * weight if one_scale and weight is not None else inverse_std)
         return (

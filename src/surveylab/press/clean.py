@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import tempfile
@@ -65,10 +66,8 @@ def refuse_noise(chapter: str, notebook: Notebook, root: str) -> None:
     Raises:
         ChapterFailed: with the cell and what it shows.
     """
-    paths = {root, str(Path(root).resolve()), sys.prefix + "/", tempfile.gettempdir() + "/"} - {
-        "/",
-        "//",
-    }
+    folders = {sys.prefix + os.sep, tempfile.gettempdir() + os.sep}
+    paths = {root, str(Path(root).resolve()), *folders} - {"/", "//"}
     number = 0
     for cell in notebook["cells"]:
         number += INJECTED not in cell["metadata"].get("tags", [])

@@ -5,6 +5,7 @@ What a command needs is imported when it runs, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
-from surveylab.press.project import PressError, Project, WrongUse, write_atomically
+from surveylab.press.project import PressError, Project, WrongUse
 
 PROFILES = ("smoke", "standard", "full")
 DEVICES = ("auto", "cpu", "cuda")
@@ -63,6 +64,25 @@ def _execution(command: Callable[..., Any]) -> Callable[..., Any]:
     return device(timeout(command))
 
 
+def _crew(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that executes several chapters."""
+    workers = click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Chapters at a time on this machine; they share its cores.",
+    )
+    scheduler = click.option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Let the workers of this Dask scheduler (tcp://host:port) do it. They need no copy of the "
+        "project. With --device cuda: those that offer the resource GPU.",
+    )
+    return workers(scheduler(command))
+
+
 @cli.command()
 @_chapters
 @click.option(
@@ -86,8 +106,9 @@ def _execution(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False), help="Write into this folder instead."
 )
+@_crew
 @_execution
-def run(chapters: Sequence[str], **options: Any) -> int:
+def run(chapters: Sequence[str], workers: int, scheduler: str | None, **options: Any) -> int:
     """Execute the chapters that are not fresh.
 
     Fresh means: source cells, the library code they import, their claims, tuned rates and parameters are
@@ -98,16 +119,20 @@ def run(chapters: Sequence[str], **options: Any) -> int:
     \b
     surveylab run
     surveylab run normalization/batch_norm --force
+    surveylab run --workers 2
     surveylab run batch_norm --profile full --device cuda
-    surveylab run batch_norm --profile smoke --candidate mynorms:TimidNorm
+    surveylab run --profile full --device cuda --scheduler tcp://head:8786
+    surveylab run batch_norm --profile smoke --candidate examples.my_norm:MyNorm
     """
     from surveylab.press import publish
+    from surveylab.press.crew import Crew
 
     candidate = options["candidate"]
     if candidate is not None and not _names_a_class(candidate):
         raise WrongUse(f"--candidate {candidate}: write it as package.module:Class")
+    asked = publish.Run(crew=Crew(workers, scheduler), **options)
     project = Project.find()
-    return publish.run(project, project.select(chapters), publish.Run(**options), click.echo)
+    return publish.run(project, project.select(chapters), asked, click.echo)
 
 
 def _names_a_class(candidate: str) -> bool:
@@ -135,13 +160,22 @@ def status(chapters: Sequence[str]) -> int:
 @click.option("--recompute-only", is_flag=True, help="Check without executing anything (seconds).")
 @click.option(
     "--report",
+    "reports",
     type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE.json",
-    help="Write the findings there.",
+    metavar="FILE",
+    multiple=True,
+    help="Write the findings there too; may be given several times. The suffix says how: .json, .xml "
+    "(JUnit), .html (a page), .md (text for an issue).",
 )
+@_crew
 @_execution
 def verify(
-    chapters: Sequence[str], recompute_only: bool, report: Path | None, device: str, timeout: int
+    chapters: Sequence[str],
+    recompute_only: bool,
+    reports: Sequence[Path],
+    workers: int,
+    scheduler: str | None,
+    **options: Any,
 ) -> int:
     """Check that what is published holds. Changes nothing.
 
@@ -154,30 +188,34 @@ def verify(
     \b
     surveylab verify
     surveylab verify --recompute-only
-    surveylab verify batch_norm --report _build/verify.json
+    surveylab verify batch_norm --report _build/verify.json --report _build/verify.html
     """
+    from surveylab.press import report
     from surveylab.press import verify as verification
+    from surveylab.press.crew import Crew
 
+    crew = Crew(workers, scheduler)
     project = Project.find()
+    report.check_destinations(reports)
     found = verification.verify(
         project,
         project.select(chapters),
         click.echo,
         recompute_only=recompute_only,
-        device=device,
-        timeout=timeout,
+        crew=crew,
+        keep=lambda found: report.write(found, reports),
+        **options,
     )
     click.echo(verification.shown(found))
-    if report is not None:
-        write_atomically(report, found.to_json())
     return 0 if found.holds else 1
 
 
 @cli.command()
 @_chapters
 @click.option("--seed", type=click.IntRange(min=0), required=True, help="Not the published one (0).")
+@_crew
 @_execution
-def replicate(chapters: Sequence[str], seed: int, device: str, timeout: int) -> int:
+def replicate(chapters: Sequence[str], seed: int, workers: int, scheduler: str | None, **options: Any) -> int:
     """Run chapters with other random numbers and compare the verdicts. Writes nothing.
 
     Exits with 1 if a verdict turns into its opposite.
@@ -185,10 +223,12 @@ def replicate(chapters: Sequence[str], seed: int, device: str, timeout: int) -> 
     \b
     surveylab replicate batch_norm --seed 7
     """
+    from surveylab.press.crew import Crew
     from surveylab.press.replicate import replicate as compare
 
+    crew = Crew(workers, scheduler)
     project = Project.find()
-    fine = compare(project, project.select(chapters), click.echo, seed=seed, device=device, timeout=timeout)
+    fine = compare(project, project.select(chapters), click.echo, seed=seed, crew=crew, **options)
     return 0 if fine else 1
 
 
@@ -227,18 +267,58 @@ def tune(chapter: str, seed: int, device: str, timeout: int) -> int:
     help="Build there instead of in _build/.",
 )
 @click.option("--force", is_flag=True, help="Build even if nothing changed.")
-def build(output: Path | None, force: bool) -> int:
+@click.option("--pdf", is_flag=True, help="Make one PDF of the whole book too, which needs a Chromium.")
+@click.option(
+    "--repository",
+    metavar="URL",
+    envvar="SURVEYLAB_REPOSITORY",
+    show_envvar=True,
+    help="Where the sources lie, such as https://github.com/owner/name. It gives the pages buttons to the "
+    "repository, to edit, to report an issue and to run a chapter elsewhere.",
+)
+@click.option(
+    "--branch",
+    metavar="NAME",
+    envvar="SURVEYLAB_BRANCH",
+    show_envvar=True,
+    help="The branch that these buttons lead to.  [default: main]",
+)
+@click.option(
+    "--site",
+    metavar="URL",
+    envvar="SURVEYLAB_SITE",
+    show_envvar=True,
+    help="Where the book will be read, such as https://owner.github.io/name/. It gives the pages their full "
+    "address, which search engines and the cards of shared links ask for, and makes a sitemap.",
+)
+def build(
+    output: Path | None,
+    force: bool,
+    pdf: bool,
+    repository: str | None,
+    branch: str | None,
+    site: str | None,
+) -> int:
     """Build the HTML book from the published chapters and their evidence. Executes nothing.
 
     The ledger, the corrections and the badges are made from the evidence that the chapters carry; a chapter
-    whose evidence does not hold together stops the build, and so does any warning.
+    whose evidence does not hold together stops the build, and so does any warning. What is not known of the
+    addresses below is left out of the pages.
 
     \b
     surveylab build
+    surveylab build --pdf
+    surveylab build --repository https://github.com/owner/name --site https://owner.github.io/name/
     """
     from surveylab.press.build import build as build_book
+    from surveylab.press.build import build_pdf
+    from surveylab.press.site import Site
 
-    click.echo(f"Open {build_book(Project.find().root, output=output, force=force)}")
+    addresses = Site.of(repository, site, branch)
+    root = Project.find().root
+    click.echo(f"Open {build_book(root, output=output, force=force, site=addresses)}")
+    if pdf:
+        click.echo(f"Open {build_pdf(root, output=output, force=force, site=addresses)}")
     return 0
 
 
@@ -263,4 +343,8 @@ def execute(arguments: Sequence[str] | None = None) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The entry point of the command `surveylab`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # In a file or a pipe Windows writes an old code page, which has no minus sign and no arrow.
+            stream.reconfigure(errors="replace")
     sys.exit(execute(arguments))

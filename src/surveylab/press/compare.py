@@ -31,13 +31,17 @@ class Compared:
 def compare(
     project: Project, published: Mapping[str, Notebook], runs: Mapping[str, Executed]
 ) -> list[Compared]:
-    """Compare published and re-executed evidence claim by claim, with one error budget over all claims."""
-    before = {chapter: record.evidence_of(published[chapter]) for chapter in runs}
+    """Compare published and re-executed evidence claim by claim.
+
+    There is one error budget over the claims of all published chapters, executed again yet or not: what is
+    found of the first ones does not change when the others follow.
+    """
+    before = {chapter: record.evidence_of(notebook) for chapter, notebook in published.items()}
     again = {chapter: json.loads(executed.notebook) for chapter, executed in runs.items()}
     after = {chapter: record.evidence_of(notebook) for chapter, notebook in again.items()}
     judged = [(chapter, id) for chapter in runs for id in before[chapter] | after[chapter]]
-    kinds = [(before[chapter].get(id) or after[chapter][id]).kind for chapter, id in judged]
-    comparisons = max(1, sum(kind != "source" for kind in kinds))
+    either = [after.get(chapter, {}) | before[chapter] for chapter in published]
+    comparisons = max(1, sum(e.kind != "source" for found in either for e in found.values()))
     rows = []
     for chapter, id in judged:
         old, new = before[chapter].get(id), after[chapter].get(id)

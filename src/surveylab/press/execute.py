@@ -1,8 +1,7 @@
 """Executing one chapter in a kernel of its own, with papermill.
 
-A `Task` carries everything that an execution needs and the result carries everything that it gave, both as
-text: whoever calls `perform` decides where the files lie, and a task may as well be performed on another
-machine.
+A `Task` carries everything that an execution needs and the result carries everything that it gave: a task
+may as well be performed on another machine, and what is edited meanwhile does not get into it.
 """
 
 from __future__ import annotations
@@ -20,9 +19,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from surveylab.press.clean import assemble, parameters_index, refuse_noise
-from surveylab.press.project import ChapterFailed, Project
+from surveylab.press.parcel import CANDIDATE, pack, unpack
+from surveylab.press.project import ChapterFailed, PressError, Project
 
 OnCell = Callable[[int, int], None]
+OnKernel = Callable[[int], None]
 
 KERNEL = "python3"
 START_TIMEOUT = 120
@@ -40,19 +41,23 @@ class Task:
         chapter: `section/chapter`.
         notebook: the source, as the text of its file.
         parameters: for the cell that papermill injects.
-        root: the project's root, for the kernel.
-        environment: variables of the kernel beyond `kernel_environment`.
+        files: what the kernel finds under its root: the claims, the learning rates, the library.
+        folder: where the reader is, from which a candidate is imported; none on another machine.
+        environment: variables of the kernel beyond `kernel_environment`; one that is None is taken away.
         timeout: seconds that one cell may take.
         strict: whether the result is to be published, so that warnings and machine paths in it are errors.
+        expected: how many seconds it took last time, if that is known.
     """
 
     chapter: str
     notebook: str
     parameters: dict[str, Any]
-    root: str
-    environment: dict[str, str] = field(default_factory=dict)
+    files: dict[str, bytes]
+    folder: str | None = None
+    environment: dict[str, str | None] = field(default_factory=dict)
     timeout: int = CELL_TIMEOUT
     strict: bool = True
+    expected: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,9 @@ class Executed:
     chapter: str
     notebook: str
     seconds: float
+
+
+Outcome = Executed | PressError
 
 
 def make_task(
@@ -75,17 +83,27 @@ def make_task(
     environment: Mapping[str, str] | None = None,
     timeout: int = CELL_TIMEOUT,
     strict: bool = True,
+    expected: float | None = None,
 ) -> Task:
     """Describe the execution of a chapter's source as it lies in the working tree."""
     parameters: dict[str, Any] = {"profile": profile, "seed": seed, "device": device}
+    folder = None
     if candidate is not None:
-        parameters["candidate"] = candidate
+        parameters["candidate"], folder = candidate, str(Path.cwd())
     try:
         text = project.source(chapter).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ChapterFailed(chapter, f"the source cannot be read: {error}") from error
     return Task(
-        chapter, text, parameters, str(project.root), dict(environment or {}), timeout=timeout, strict=strict
+        chapter,
+        text,
+        parameters,
+        pack(project, chapter),
+        folder,
+        dict(environment or {}),
+        timeout=timeout,
+        strict=strict,
+        expected=expected,
     )
 
 
@@ -111,12 +129,13 @@ def kernel_environment(root: Path) -> dict[str, str]:
     return environment
 
 
-def perform(task: Task, on_cell: OnCell | None = None) -> Executed:
+def perform(task: Task, on_cell: OnCell | None = None, on_kernel: OnKernel | None = None) -> Executed:
     """Execute a chapter and return the executed notebook.
 
     Args:
         task: the chapter.
         on_cell: called before each cell with the cells done and their number.
+        on_kernel: called with the kernel's process id when it is up.
 
     Raises:
         ChapterFailed: with the cell, its first lines and the exception.
@@ -129,14 +148,14 @@ def perform(task: Task, on_cell: OnCell | None = None) -> Executed:
 
     _register_engine()
     source = _read_source(task)
-    progress = _Place(on_cell)
+    progress = _Place(on_cell, on_kernel)
     start = time.monotonic()
     try:
         with (
             tempfile.TemporaryDirectory(prefix="surveylab-", ignore_cleanup_errors=True) as folder,
             tempfile.TemporaryFile() as stderr,
         ):
-            executed = _execute(task, source, folder, stderr, progress)
+            executed = _execute(task, source, Path(folder), stderr, progress)
     except PapermillExecutionError as error:
         if error.ename in ("DeviceError", "CandidateError"):
             # The lab's own message says all; where in the chapter it was asked does not matter.
@@ -157,7 +176,7 @@ def perform(task: Task, on_cell: OnCell | None = None) -> Executed:
     elapsed = time.monotonic() - start
     result = assemble(source, executed)
     if task.strict:
-        refuse_noise(task.chapter, result, task.root)
+        refuse_noise(task.chapter, result, folder)
     return Executed(task.chapter, nbformat.writes(result) + "\n", elapsed)
 
 
@@ -166,6 +185,7 @@ class _Place:
     """How far an execution has come, kept outside papermill, which forgets it when a kernel dies."""
 
     on_cell: OnCell | None
+    on_kernel: OnKernel | None
     index: int = 0
     source: str = ""
     notebook: Any = None
@@ -177,13 +197,17 @@ class _Place:
             self.on_cell(index, len(notebook.cells))
 
 
-def _execute(task: Task, source: Any, folder: str, stderr: IO[bytes], place: _Place) -> Any:
+def _execute(task: Task, source: Any, folder: Path, stderr: IO[bytes], place: _Place) -> Any:
     import papermill
 
-    environment = kernel_environment(Path(task.root)) | task.environment
+    root, work = folder / "project", folder / "work"
+    work.mkdir()
+    unpack(task.files, root)
+    given = kernel_environment(root) | task.environment
+    environment = {name: value for name, value in given.items() if value is not None}
     if "candidate" in task.parameters:
-        # The reader's own method is imported from where the reader is.
-        path = [str(Path.cwd()), environment.get("PYTHONPATH", "")]
+        # The reader's own method is imported from where the reader is, or from what came with the task.
+        path = [task.folder or str(root / CANDIDATE), environment.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
     return papermill.execute_notebook(
         source,
@@ -198,7 +222,7 @@ def _execute(task: Task, source: Any, folder: str, stderr: IO[bytes], place: _Pl
         # The kernel's folder and environment are its own: this process changes neither of its, so that
         # several executions can go on side by side. What cells write to stderr is in the notebook; what is
         # left is the kernel's own chatter about its connection.
-        kernel={"cwd": folder, "env": environment, "stderr": stderr},
+        kernel={"cwd": str(work), "env": environment, "stderr": stderr},
         place=place,
     )
 
@@ -218,6 +242,8 @@ def _register_engine() -> None:
 
         def execute_cell(self, cell: Any, index: int, **options: Any) -> Any:
             self.place.enter(index, self.nb)
+            if index == 0 and self.place.on_kernel:
+                self.place.on_kernel(self.km.provisioner.pid)
             return super().execute_cell(cell, index, **options)
 
         def papermill_execute_cells(self) -> None:

@@ -111,13 +111,13 @@ def notebook_imports(notebook: Notebook, name: str) -> set[str]:
     for number, cell in enumerate(notebook["cells"], start=1):
         if cell["cell_type"] == "code":
             try:
-                found |= _imports(ast.parse(_plain_python(text_of(cell))), package="")
+                found |= _imports(ast.parse(plain_python(text_of(cell))), package="")
             except SyntaxError as error:
                 raise PressError(f"{name}: cell {number} is not Python: {error.msg}") from error
     return found
 
 
-def _plain_python(code: str) -> str:
+def plain_python(code: str) -> str:
     """A cell without IPython's magics, which the parser does not know (`%time`, `%%capture`, `!ls`)."""
     lines = code.split("\n")
     return "\n".join(
@@ -142,7 +142,7 @@ def imported_modules(names: set[str], packages: Mapping[str, Path]) -> dict[str,
         parent = name.rpartition(".")[0]
         if parent:
             waiting.append(parent)
-        path = _module_path(name, packages)
+        path = module_path(name, packages)
         if path is None:
             continue
         try:
@@ -154,7 +154,8 @@ def imported_modules(names: set[str], packages: Mapping[str, Path]) -> dict[str,
     return modules
 
 
-def _module_path(name: str, packages: Mapping[str, Path]) -> Path | None:
+def module_path(name: str, packages: Mapping[str, Path]) -> Path | None:
+    """The file of a module in one of `packages`, or None where there is none of that name."""
     first, *rest = name.split(".")
     if first not in packages:
         return None

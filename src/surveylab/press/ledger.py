@@ -36,11 +36,13 @@ def card(claim: Claim) -> str:
 
 
 def raw_html(lines: list[str]) -> str:
+    """Lines of HTML as a block of MyST Markdown."""
     # Blank lines would end an HTML block in Markdown; in a directive they may stand.
     return "```{raw} html\n" + "\n".join(lines) + "\n```\n"
 
 
 def linked_badge(verdict: str, href: str, about: str) -> str:
+    """A verdict as a badge that leads somewhere, with a text for whoever points at it."""
     symbol, word = BADGES[verdict]
     return (
         f'<a class="sl-badge sl-{verdict}" href="{escape(href)}" title="{escape(about)}">'
@@ -81,10 +83,10 @@ def ledger(findings: Findings) -> str:
             # The table needs the width that the list of a page's sections would take.
             "---\nhtml_theme.sidebar_secondary.remove: true\n---\n",
             "# Ledger\n",
-            "Every claim of the book with its verdict. The bold line is the review's sentence, and the badge "
-            "before it the verdict of its claims together; a claim links to its evidence. The drawing shows "
-            f"estimate and interval in units of the claim's own margin, up to {_REACH:g} margins to either "
-            "side; inside the shaded band an effect is too small to matter.\n",
+            "Every claim of the book with its verdict. The bold line is the review's sentence; where several "
+            "claims decide it, the badge before it is their verdict together. A claim links to its evidence. "
+            f"The drawing shows estimate and interval in units of the claim's own margin, up to "
+            f"{_REACH:g} margins to either side; inside the shaded band an effect is too small to matter.\n",
             f"{len(findings.examined)} of {len(findings.statements)} statements are examined so far, "
             f"by {len(findings.evidence)} claims. Every replicate's value: "
             "{download}`evidence.csv <evidence.csv>`.\n",
@@ -275,6 +277,7 @@ def _estimate(claim: Claim, evidence: Evidence) -> str:
 
 
 def interval(low: float, high: float) -> str:
+    """Both ends in brackets, each with its sign."""
     return f"[{number(low, sign=True)}, {number(high, sign=True)}]"
 
 

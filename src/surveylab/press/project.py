@@ -110,7 +110,8 @@ class Project:
         return list(dict.fromkeys(chosen))
 
     def _resolve(self, name: str) -> str:
-        wanted = name.removeprefix("./").removeprefix("notebooks/").removesuffix(".ipynb")
+        # A Windows shell completes a path with backslashes.
+        wanted = name.replace("\\", "/").removeprefix("./").removeprefix("notebooks/").removesuffix(".ipynb")
         if wanted in self.chapters:
             return wanted
         short = [chapter for chapter in self.chapters if chapter.endswith("/" + wanted)]

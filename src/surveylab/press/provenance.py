@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -17,13 +17,16 @@ COLUMNS = [
 ]
 
 
-def provenance(chapter: str, record: Mapping[str, Any], *, source: str | None) -> str:
+def provenance(
+    chapter: str, record: Mapping[str, Any], *, source: str | None, library: Sequence[str] = ()
+) -> str:
     """The last section of a chapter: when, on what and from what it was executed.
 
     Args:
         chapter: `section/chapter`.
         record: What the press wrote into the notebook.
         source: Where the source notebook lies, for the download link, seen from the top of the book.
+        library: The objects of the library that its code uses, as the API reference names them.
     """
     machine: Mapping[str, Any] = record.get("machine") or {}
     versions: Mapping[str, Any] = record.get("versions") or {}
@@ -60,7 +63,20 @@ def provenance(chapter: str, record: Mapping[str, Any], *, source: str | None) -
     if source:
         parts.append(f"Source: {{download}}`notebooks/{chapter}.ipynb </{source}>`. ")
     parts.append(f"Run it again and compare: `surveylab verify {chapter}`.")
+    if library:
+        parts.append(f"\nLibrary used here: {_by_module(library)}.")
     return "\n".join(parts)
+
+
+def _by_module(names: Sequence[str]) -> str:
+    """The objects, linked to where the API reference describes them, behind the module that holds them."""
+    modules: dict[str, list[str]] = {}
+    for name in names:
+        modules.setdefault(name.rpartition(".")[0], []).append(name)
+    return "; ".join(
+        f"{{py:mod}}`{module}` with " + ", ".join(f"{{py:obj}}`{n.rpartition('.')[2]} <{n}>`" for n in found)
+        for module, found in modules.items()
+    )
 
 
 def evidence_table(findings: Findings) -> str:

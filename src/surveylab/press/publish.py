@@ -1,16 +1,18 @@
-"""`surveylab run`: execute what is stale and put it in its place, one chapter after another."""
+"""`surveylab run`: execute what is stale and put it in its place."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from surveylab.claims import record
-from surveylab.press.execute import CELL_TIMEOUT, Executed, Task, make_task, perform
+from surveylab.press.crew import Crew, carry_out
+from surveylab.press.execute import CELL_TIMEOUT, Executed, Task, make_task
 from surveylab.press.mend import stamped
 from surveylab.press.project import (
     ChapterFailed,
@@ -22,7 +24,7 @@ from surveylab.press.project import (
     write_atomically,
 )
 from surveylab.press.status import FRESH, REWORD, State, contradictions, state_of, verdict_counts
-from surveylab.press.terminal import Progress, counted, seconds
+from surveylab.press.terminal import counted, seconds
 
 Say = Callable[[str], None]
 
@@ -38,6 +40,7 @@ class Run:
     force: bool = False
     output: Path | None = None
     timeout: int = CELL_TIMEOUT
+    crew: Crew = field(default_factory=Crew)
 
     def destination(self, project: Project, chapter: str) -> Path:
         """Where the executed chapter goes. Only what the book publishes goes into `book/`.
@@ -73,7 +76,8 @@ def run(project: Project, chapters: list[str], options: Run, say: Say) -> int:
     """
     project.claims  # noqa: B018 - a mistake in the claims is said before minutes are spent
     failed = 0
-    waiting: list[tuple[State, Path, Task]] = []
+    waiting: dict[str, tuple[State, Path]] = {}
+    tasks: list[Task] = []
     for chapter in chapters:
         path = options.destination(project, chapter)
         try:
@@ -85,22 +89,23 @@ def run(project: Project, chapters: list[str], options: Run, say: Say) -> int:
                 say(f"{chapter}: fresh")
             else:
                 ensure_writable(path)
-                waiting.append((state, path, _task(project, chapter, options)))
+                tasks.append(_task(project, state, options))
+                waiting[chapter] = state, path
         except WrongUse:
             raise
         except PressError as error:
             failed += 1
             say(_complaint(project, chapter, error, path))
-    for state, path, outcome in _carry_out(waiting):
-        try:
-            if isinstance(outcome, PressError):
-                raise outcome
-            say(_publish(project, state, path, outcome, options))
-        except PressError as error:
-            if error.exit_code == WrongUse.exit_code:
-                raise WrongUse(str(error)) from error
-            failed += 1
-            say(_complaint(project, state.chapter, error, path))
+    with closing(carry_out(tasks, options.crew)) as outcomes:
+        for task, outcome in outcomes:
+            state, path = waiting[task.chapter]
+            try:
+                if isinstance(outcome, PressError):
+                    raise outcome
+                say(_publish(project, state, path, outcome, options))
+            except PressError as error:
+                failed += 1
+                say(_complaint(project, state.chapter, error, path))
     if failed:
         say(f"{failed} of {counted(len(chapters), 'chapter')} failed")
     return 1 if failed else 0
@@ -113,10 +118,11 @@ def _asks_for_more(options: Run, state: State) -> bool:
     return options.force or options.candidate is not None or elsewhere
 
 
-def _task(project: Project, chapter: str, options: Run) -> Task:
+def _task(project: Project, state: State, options: Run) -> Task:
+    stored = record.provenance_of(state.notebook) if state.notebook else {}
     return make_task(
         project,
-        chapter,
+        state.chapter,
         profile=options.profile,
         seed=options.seed,
         device=options.device,
@@ -124,22 +130,8 @@ def _task(project: Project, chapter: str, options: Run) -> Task:
         timeout=options.timeout,
         # The reader's own method may warn: that page is for the reader alone.
         strict=options.candidate is None,
+        expected=stored.get("duration"),
     )
-
-
-def _carry_out(
-    waiting: list[tuple[State, Path, Task]],
-) -> Iterator[tuple[State, Path, Executed | PressError]]:
-    """Perform the tasks and hand each result over as it comes. One at a time, here in this process."""
-    for state, path, task in waiting:
-        stored = record.provenance_of(state.notebook) if state.notebook else None
-        with Progress(state.chapter, expected=(stored or {}).get("duration")) as progress:
-            outcome: Executed | PressError
-            try:
-                outcome = perform(task, progress.cell)
-            except PressError as error:
-                outcome = error
-        yield state, path, outcome
 
 
 def _publish(project: Project, state: State, path: Path, executed: Executed, options: Run) -> str:

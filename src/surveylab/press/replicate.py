@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 
-from surveylab.claims import record
+from surveylab.claims import Evidence, record
 from surveylab.press.compare import short
-from surveylab.press.execute import CELL_TIMEOUT, make_task, perform
+from surveylab.press.crew import Crew, carry_out
+from surveylab.press.execute import CELL_TIMEOUT, make_task
 from surveylab.press.project import PressError, Project, WrongUse
-from surveylab.press.terminal import Progress, table
+from surveylab.press.terminal import table
 
 OPPOSITE = {"supported", "contradicted"}
 
@@ -22,6 +24,7 @@ def replicate(
     seed: int,
     device: str = "auto",
     timeout: int = CELL_TIMEOUT,
+    crew: Crew | None = None,
 ) -> bool:
     """Run chapters with another seed and lay the verdicts side by side.
 
@@ -30,32 +33,48 @@ def replicate(
     Returns:
         Whether every chapter ran and no verdict turned into its opposite.
     """
-    fine, rows = True, []
+    fine, tasks = True, []
+    published: dict[str, dict[str, Evidence]] = {}
     for chapter in chapters:
         try:
-            published = record.read_notebook(project.published(chapter))
-            before = record.evidence_of(published)
+            notebook = record.read_notebook(project.published(chapter))
+            published[chapter] = record.evidence_of(notebook)
         except record.RecordError as error:
             say(f"{chapter}: {error}")
             fine = False
             continue
-        stored = record.provenance_of(published) or {}
+        stored = record.provenance_of(notebook)
         if stored.get("seed") == seed:
             raise WrongUse(
                 f"{chapter} is published with seed {seed}: choose another one (`verify` repeats it)"
             )
-        task = make_task(project, chapter, seed=seed, device=device, timeout=timeout, strict=False)
-        with Progress(chapter, expected=stored.get("duration")) as progress:
-            try:
-                after = record.evidence_of(json.loads(perform(task, progress.cell).notebook))
-            except record.RecordError as error:
-                raise PressError(str(error)) from error
-            except PressError as error:
-                if error.exit_code == WrongUse.exit_code:
-                    raise
-                say(str(error))
+        tasks.append(
+            make_task(
+                project,
+                chapter,
+                seed=seed,
+                device=device,
+                timeout=timeout,
+                strict=False,
+                expected=stored.get("duration"),
+            )
+        )
+    found: dict[str, dict[str, Evidence]] = {}
+    with closing(carry_out(tasks, crew or Crew())) as outcomes:
+        for task, outcome in outcomes:
+            if isinstance(outcome, PressError):
+                say(str(outcome))
                 fine = False
                 continue
+            try:
+                found[task.chapter] = record.evidence_of(json.loads(outcome.notebook))
+            except record.RecordError as error:
+                raise PressError(str(error)) from error
+    rows = []
+    for chapter, before in published.items():
+        after = found.get(chapter)
+        if after is None:
+            continue
         for id in before | after:
             old, new = before.get(id), after.get(id)
             opposite = {e.verdict for e in (old, new) if e is not None} == OPPOSITE

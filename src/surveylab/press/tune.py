@@ -6,6 +6,7 @@ import json
 import statistics
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,8 @@ def tune(
         raise WrongUse("seed 0 is the published run's: rates are chosen with another one")
     kept = project.tuning(chapter)
     ensure_writable(kept)
-    with (
-        tempfile.TemporaryDirectory(prefix="surveylab-") as folder,
-        Progress(f"{chapter} (tuning)") as progress,
-    ):
+    label = f"{chapter} (tuning)"
+    with tempfile.TemporaryDirectory(prefix="surveylab-") as folder, Progress({label: None}) as progress:
         found = Path(folder) / "tuning.json"
         task = make_task(
             project,
@@ -53,7 +52,7 @@ def tune(
             timeout=timeout,
             strict=False,
         )
-        executed = perform(task, progress.cell)
+        executed = perform(task, partial(progress.cell, label))
         sweeps = _read(chapter, found)
     write_atomically(kept, json.dumps(sweeps, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     say(_shown(sweeps))

@@ -8,37 +8,21 @@ executed again and compared claim by claim, by the rule of `surveylab.claims.agr
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from contextlib import closing
 
 from surveylab.claims import record
-from surveylab.press.compare import Compared, compare, machine_changes
-from surveylab.press.execute import CELL_TIMEOUT, Executed, make_task, perform
-from surveylab.press.project import Notebook, PressError, Project, WrongUse
+from surveylab.press.compare import compare, machine_changes
+from surveylab.press.crew import Crew, carry_out
+from surveylab.press.execute import CELL_TIMEOUT, Executed, Outcome, make_task
+from surveylab.press.project import ChapterFailed, Notebook, PressError, Project, WrongUse
 from surveylab.press.publish import data_of, run_record
+from surveylab.press.report import Report, Rerun
 from surveylab.press.status import FRESH, REWORD, code_differences, contradictions, state_of
-from surveylab.press.terminal import Progress, counted, seconds, table
+from surveylab.press.terminal import counted, seconds, table
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Report:
-    """All that a verification found. It holds when there is no problem and every claim compared holds."""
-
-    problems: list[dict[str, str]]
-    claims: list[Compared]
-    recomputed: int
-
-    @property
-    def holds(self) -> bool:
-        """Whether everything that was looked at holds."""
-        return not self.problems and all(compared.holds for compared in self.claims)
-
-    def to_json(self) -> str:
-        """The report as a file for machines."""
-        content = {"holds": self.holds, **asdict(self)}
-        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def verify(
@@ -49,6 +33,8 @@ def verify(
     recompute_only: bool = False,
     device: str = "auto",
     timeout: int = CELL_TIMEOUT,
+    crew: Crew | None = None,
+    keep: Callable[[Report], None] = lambda report: None,
 ) -> Report:
     """Verify the published chapters.
 
@@ -59,6 +45,8 @@ def verify(
         recompute_only: whether to leave the second execution out.
         device: where to execute again.
         timeout: seconds that one cell may take.
+        crew: who executes; default this process.
+        keep: called with the report as far as it goes, whenever a chapter was executed, and at the end.
 
     Raises:
         WrongUse: a mistake in the claims, or a device that is not there.
@@ -81,28 +69,82 @@ def verify(
     for problem in problems:
         say(f"  {problem['chapter']}: {problem['problem']}")
     if recompute_only:
-        return Report(problems, [], recomputed)
-    runs: dict[str, Executed] = {}
+        report = Report(problems, [], recomputed, chapters=chapters)
+        keep(report)
+        return report
+    tasks = []
     for chapter, notebook in published.items():
-        stored = record.provenance_of(notebook)
-        task = make_task(project, chapter, device=device, timeout=timeout, strict=False)
-        with Progress(chapter, expected=stored.get("duration")) as progress:
-            try:
-                runs[chapter] = perform(task, progress.cell)
-            except PressError as error:
-                if error.exit_code == WrongUse.exit_code:
-                    raise WrongUse(str(error)) from error
-                problems.append({"chapter": chapter, "problem": f"could not be executed again: {error}"})
-                say(f"  {chapter}: could not be executed again: {error}")
-                continue
-        say(f"{chapter}: executed again in {seconds(runs[chapter].seconds)}")
-        run_old, run_new = record.run_of(notebook) or {}, run_record(runs[chapter])
-        if not record.same_machine(run_old, run_new):
-            say(
-                f"  not where it was published ({'; '.join(machine_changes(run_old, run_new))}): values are "
-                "compared by a test, not digit by digit"
+        tasks.append(
+            make_task(
+                project,
+                chapter,
+                device=device,
+                environment=_threads(notebook),
+                timeout=timeout,
+                strict=False,
+                expected=record.provenance_of(notebook).get("duration"),
             )
-    return Report(problems, compare(project, published, runs), recomputed)
+        )
+    runs: dict[str, Executed] = {}
+    reruns: list[Rerun] = []
+    waiting = list(published)
+
+    def so_far() -> Report:
+        in_order = {chapter: runs[chapter] for chapter in published if chapter in runs}
+        claims = compare(project, published, in_order)
+        return Report(problems, claims, recomputed, reruns, waiting, chapters)
+
+    report = so_far()
+    keep(report)
+    with closing(carry_out(tasks, crew or Crew())) as outcomes:
+        for task, outcome in outcomes:
+            chapter = task.chapter
+            waiting.remove(chapter)
+            outcome = _readable(outcome)
+            if isinstance(outcome, PressError):
+                problems.append({"chapter": chapter, "problem": f"could not be executed again: {outcome}"})
+                say(f"  {chapter}: could not be executed again: {outcome}")
+            else:
+                runs[chapter] = outcome
+                reruns.append(_rerun(chapter, published[chapter], outcome))
+                say(f"{chapter}: executed again in {seconds(outcome.seconds)}")
+                if changes := "; ".join(reruns[-1].changes):
+                    say(
+                        f"  not where it was published ({changes}): values are compared by a test, not digit "
+                        "by digit"
+                    )
+            # An interruption, or a machine that is taken away, loses nothing that was found before.
+            report = so_far()
+            keep(report)
+    return report
+
+
+def _readable(outcome: Outcome) -> Outcome:
+    """The outcome; a failure too if a chapter ran to its end but what it gave cannot be compared."""
+    if isinstance(outcome, Executed):
+        try:
+            run_record(outcome)
+            record.evidence_of(json.loads(outcome.notebook))
+        except PressError as error:
+            return error
+        except record.RecordError as error:
+            return ChapterFailed(outcome.chapter, str(error), outcome.notebook)
+    return outcome
+
+
+def _rerun(chapter: str, notebook: Notebook, executed: Executed) -> Rerun:
+    then, now = record.run_of(notebook) or {}, run_record(executed)
+    changes = [] if record.same_machine(then, now) else machine_changes(then, now)
+    return Rerun(chapter, record.provenance_of(notebook).get("duration"), round(executed.seconds, 1), changes)
+
+
+def _threads(published: Notebook) -> dict[str, str]:
+    """What gives the kernel one thread, if the chapter was published with one: on as many threads the values
+    are the same to the last digit.
+    """
+    machine = (record.run_of(published) or {}).get("machine") or {}
+    asked = machine.get("threads") == 1 and "OMP_NUM_THREADS" not in os.environ
+    return {"OMP_NUM_THREADS": "1"} if asked else {}
 
 
 def recompute(project: Project, chapter: str) -> tuple[list[str], Notebook | None]:
@@ -165,12 +207,5 @@ def shown(report: Report) -> str:
         ]
         parts.append(table(["claim", "published", "executed again", "result", "likely cause"], rows))
         parts += [f"{c.claim}: {c.difference}" for c in report.claims if c.difference]
-    differing = sum(not compared.holds for compared in report.claims)
-    if report.holds:
-        parts.append("Everything holds.")
-    else:
-        parts.append(
-            f"{counted(len(report.problems), 'problem')}; "
-            f"{differing} of {counted(len(report.claims), 'compared claim')} differ."
-        )
+    parts.append(report.verdict)
     return "\n".join(parts)

@@ -1,0 +1,168 @@
+"""What a reader does with the book: find, filter, follow, switch the theme; with mouse or keyboard."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from browsing import Opener, Visit
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_front_door_leads_to_the_front_page(visit: Opener, browser, address: str) -> None:
+    page = browser.new_page()
+    page.goto(address)
+    page.wait_for_url("**/intro.html")
+    page.close()
+
+
+@pytest.mark.parametrize("through", ["http", "file"])
+def test_search_finds_from_the_keyboard(through: str, visit: Opener, address: str, whole: Path) -> None:
+    seen = visit(f"{address if through == 'http' else whole.as_uri() + '/'}method.html")
+    seen.page.keyboard.press("Control+k")
+    seen.page.keyboard.type("ghost")
+    seen.page.keyboard.press("Enter")
+    found = seen.page.locator("#search-results li a")
+    found.first.wait_for()
+    assert any("batch_norm" in (link.get_attribute("href") or "") for link in found.all())
+    assert seen.errors == []
+
+
+def background(seen: Visit) -> str:
+    return str(seen.page.evaluate("getComputedStyle(document.body).backgroundColor"))
+
+
+def test_the_theme_can_be_switched(visit: Opener, address: str) -> None:
+    seen = visit(f"{address}intro.html")
+    switch = seen.page.locator(".theme-switch-button").first
+    colours = {}
+    for _ in range(3):
+        switch.click()
+        mode = seen.page.evaluate("document.documentElement.dataset.mode")
+        colours[mode] = background(seen)
+    assert set(colours) == {"light", "dark", "auto"}
+    assert colours["light"] != colours["dark"] and colours["auto"] == colours["light"]
+    seen.page.locator(".theme-switch-button").first.focus()
+    seen.page.keyboard.press("Enter")
+    assert seen.page.evaluate("document.documentElement.dataset.mode") in colours
+
+
+# ------------------------------------------------------------------------------------------ the ledger
+
+
+def shown(seen: Visit) -> list[str]:
+    """The ids of the claims that can be seen, in their order."""
+    rows = seen.page.locator("tr.sl-claim:visible").all()
+    return [str(row.get_attribute("id")).removeprefix("ledger-") for row in rows]
+
+
+def attributes(seen: Visit, name: str) -> set[str]:
+    return {
+        str(row.get_attribute(f"data-{name}")) for row in seen.page.locator("tr.sl-claim:visible").all()
+    }
+
+
+@pytest.fixture
+def ledger(visit: Opener, address: str) -> Visit:
+    return visit(f"{address}ledger.html")
+
+
+def test_the_ledger_filters_by_verdict_and_keeps_it_in_the_address(
+    ledger: Visit, visit: Opener, address: str
+) -> None:
+    everything = shown(ledger)
+    ledger.page.locator("input[value=inconclusive]").check()
+    some = shown(ledger)
+    assert 0 < len(some) < len(everything) and attributes(ledger, "verdict") == {"inconclusive"}
+    assert ledger.page.locator("#sl-shown").inner_text() == f"{len(some)} of {len(everything)} claims"
+    # Headings of what is hidden go too, and the others stay.
+    statements = ledger.page.locator("tr.sl-statement:visible").count()
+    chapters = ledger.page.locator(".sl-chapter:visible").count()
+    assert 0 < statements <= len(some) and chapters == len(attributes(ledger, "chapter"))
+    again = visit(ledger.page.url)
+    assert "verdict=inconclusive" in ledger.page.url and shown(again) == some
+    again.page.get_by_role("button", name="Show all").first.click()
+    again.page.wait_for_function("document.querySelectorAll('tr.sl-claim[hidden]').length === 0")
+    assert shown(again) == everything and again.page.url == f"{address}ledger.html"
+
+
+def test_the_ledger_finds_words_and_says_when_there_are_none(ledger: Visit) -> None:
+    ledger.page.locator("#sl-find").fill("gradient predictive")
+    assert shown(ledger) == ["bn-smooth-gradient"]
+    ledger.page.locator("#sl-find").fill("no such words")
+    assert shown(ledger) == [] and ledger.page.locator(".sl-nothing").is_visible()
+    ledger.page.locator(".sl-nothing button").click()
+    ledger.page.wait_for_function("document.querySelectorAll('tr.sl-claim[hidden]').length === 0")
+
+
+def test_the_ledger_filters_by_kind_and_section(ledger: Visit) -> None:
+    ledger.page.locator("#sl-kind").select_option("identity")
+    assert attributes(ledger, "kind") == {"identity"}
+    ledger.page.locator("#sl-section").select_option("normalization")
+    assert attributes(ledger, "section") == {"normalization"}
+
+
+def test_the_ledger_sorts_and_finds_back_to_the_reviews_order(ledger: Visit) -> None:
+    order = shown(ledger)
+    ledger.page.locator("#sl-sort").select_option("id")
+    assert shown(ledger) == sorted(order) and ledger.page.locator("tr.sl-statement:visible").count() == 0
+    ledger.page.locator("#sl-sort").select_option("effect")
+    rows = ledger.page.locator("tr.sl-claim:visible").all()
+    effects = [row.get_attribute("data-effect") for row in rows]
+    sizes = [float(effect) for effect in effects if effect]
+    assert sizes == sorted(sizes, reverse=True) and effects[: len(sizes)] == [e for e in effects if e]
+    ledger.page.locator("#sl-sort").select_option("review")
+    assert shown(ledger) == order
+    for row in ledger.page.locator("tbody[id^=statement-]").all():
+        assert row.locator("tr").first.get_attribute("class") == "sl-statement"
+
+
+def test_a_link_to_a_claim_shows_it_though_the_filter_hides_it(ledger: Visit) -> None:
+    ledger.page.locator("input[value=cited]").check()
+    ledger.page.evaluate("location.hash = '#ledger-bn-fast'")
+    ledger.page.wait_for_function("!document.getElementById('ledger-bn-fast').hidden")
+    assert ledger.page.locator("#ledger-bn-fast").is_visible()
+
+
+def test_a_claim_can_be_cited_with_its_address_whatever_the_filter(visit: Opener, address: str) -> None:
+    ledger = visit(f"{address}ledger.html?verdict=inconclusive")
+    row = ledger.page.locator("#ledger-bn-fast")
+    row.locator("summary", has_text="Cite").click()
+    cited = row.locator(".sl-cite p").inner_text()
+    assert "Batch Norm speeds up convergence" in cited
+    assert cited.endswith(f"{address}ledger.html#ledger-bn-fast")
+
+
+def test_without_scripts_the_ledger_is_whole(browser, address: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{address}ledger.html")
+    assert page.locator("tr.sl-claim:visible").count() == page.locator("tr.sl-claim").count() > 20
+    assert not page.locator("form.sl-filter").is_visible()
+    context.close()
+
+
+# ------------------------------------------------------------------------------------------ evidence
+
+
+@pytest.mark.parametrize("page", ["intro", "review", "ledger", "corrections"])
+def test_badges_and_marks_lead_to_their_evidence(page: str, visit: Opener, address: str) -> None:
+    seen = visit(f"{address}{page}.html")
+    links = seen.page.locator("a.sl-badge, a.sl-point, a.sl-point-mark:not(.sl-missing)").all()
+    places = sorted({str(link.get_attribute("href")) for link in links})
+    assert len(places) >= 4
+    for place in (places[0], places[-1]):  # `links.astray` follows them all, without a browser
+        there = visit(f"{address}{place}")
+        there.page.wait_for_selector(":target")
+        assert re.search(r"claim-|statement-", place)
+        assert there.page.locator(":target").is_visible() and there.page.locator(":target").bounding_box()
+
+
+def test_every_sentence_of_the_review_has_a_verdict_or_waits(visit: Opener, address: str) -> None:
+    seen = visit(f"{address}review.html")
+    sentences = seen.page.locator("span.sl-sentence").all()
+    assert len(sentences) == 129
+    marked = seen.page.locator("span.sl-sentence:has(a.sl-badge), span.sl-sentence:has(.sl-open)")
+    assert marked.count() == len(sentences)

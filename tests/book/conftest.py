@@ -1,0 +1,62 @@
+"""The small book, built once for all tests that only look at it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import small_book
+from playwright.sync_api import Browser, sync_playwright
+from small_book import ADDRESS, REPOSITORY, ROOT
+
+from surveylab.press.build import build
+from surveylab.press.site import Site
+
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# What keeps Chromium from asking its maker's servers, which cannot be reached here.
+QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium, as the system has it."""
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        missing = f"no Chromium here (looked for {', '.join(NAMES)})"
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{missing}: CI has to look at the pages")
+        pytest.skip(missing)
+    sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=[*QUIET, *sandbox])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def whole() -> Path:
+    """The pages of the real book, built anew only if something changed."""
+    return build(ROOT).parent
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small book's sources. Not to be changed."""
+    return small_book.make_book(tmp_path_factory.mktemp("book"))
+
+
+@pytest.fixture(scope="session")
+def site(small: Path) -> Path:
+    """Its pages, built without knowing any address."""
+    return build(small).parent
+
+
+@pytest.fixture(scope="session")
+def addressed(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its pages, built for publication."""
+    known = Site.of(REPOSITORY, ADDRESS)
+    return build(small, output=tmp_path_factory.mktemp("addressed"), site=known).parent
