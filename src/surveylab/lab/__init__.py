@@ -14,6 +14,7 @@ from surveylab.lab.landscape import gradients, moved, norms
 from surveylab.lab.population import Population
 from surveylab.lab.session import DeviceError, Run, begin, current
 from surveylab.lab.streams import Stream, make_streams
+from surveylab.lab.timing import interleaved
 from surveylab.lab.training import accuracy, batch_order, cross_entropy, predict, sweep, train
 from surveylab.lab.tuning import TuningError, sweeps, tuned
 from surveylab.lab.watching import progress
@@ -39,6 +40,7 @@ __all__ = [
     "digits",
     "gradients",
     "influence_on",
+    "interleaved",
     "load_candidate",
     "make_streams",
     "models",
