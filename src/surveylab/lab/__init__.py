@@ -4,7 +4,7 @@ A chapter begins with `begin`, trains each `Population` on `digits` or `photos`,
 with `check`.
 """
 
-from surveylab.lab import models, plots, recurrent
+from surveylab.lab import models, plots, recurrent, style
 from surveylab.lab.candidate import CandidateError, compare, load_candidate
 from surveylab.lab.comparison import Comparison, slope
 from surveylab.lab.data import Dataset, Split, digits, photograph, photos, scenes
@@ -56,6 +56,7 @@ __all__ = [
     "scenes",
     "show_source",
     "slope",
+    "style",
     "summary",
     "sweep",
     "sweeps",

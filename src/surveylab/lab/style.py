@@ -14,8 +14,8 @@ colours and the texture of another photograph :math:`s`, the style [johnson2016p
 
 where the rows of :math:`F` are the channels of :math:`\phi_k` over :math:`n` positions. The features come from
 one layer of random filters a scale, which describe textures about as well as a deep trained network does
-[ustyuzhaninov2017what]. Half of the filters sum to zero: they see structure and neither brightness nor colour, and content
-is compared by them alone.
+[ustyuzhaninov2017what]. Half of the filters sum to zero: they see structure and not brightness, and content is
+compared by them alone.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from surveylab.lab.data import Split
 from surveylab.lab.models import Norm, he_init
 from surveylab.lab.population import Population
 from surveylab.lab.streams import Stream
 from surveylab.lab.training import batch_order
+from surveylab.lab.watching import progress
 
 # Axis legend: R replicas, B pictures, S styles, C channels, H and W positions.
 
@@ -204,7 +204,7 @@ def train(
     seen = split.train.gather(1, order)
     optimiser = torch.optim.Adam(population.parameters(), lr=rate)
     population.train()
-    for step in tqdm(range(steps), desc=label, disable=None, leave=False, mininterval=0.5):
+    for step in progress(range(steps), label):
         contents, _ = split.get(seen[:, step * batch : (step + 1) * batch])
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / max(steps // 10, 1)) * (1 - step / steps)
