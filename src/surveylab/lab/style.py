@@ -1,7 +1,7 @@
-r"""Feed-forward style transfer in small: what a picture is judged by, and a network that restyles photographs.
+r"""Feed-forward style transfer in small: what a picture is judged by, and a network that restyles it.
 
-A network :math:`f` turns a photograph :math:`c`, the content, into a picture that shows the same things in the
-colours and the texture of another photograph :math:`s`, the style [johnson2016perceptual]. Features
+A network :math:`f` turns a photograph :math:`c`, the content, into a picture that shows the same things in
+the colours and the texture of another photograph :math:`s`, the style [johnson2016perceptual]. Features
 :math:`\phi_k`, of several scales :math:`k`, say how well [gatys2016image]:
 
 .. math::
@@ -12,10 +12,10 @@ colours and the texture of another photograph :math:`s`, the style [johnson2016p
         \frac{\lVert G_k(f(c)) - G_k(s) \rVert^2}{\lVert G_k(s) \rVert^2}, \qquad
     G = \tfrac1n F F^\top,
 
-where the rows of :math:`F` are the channels of :math:`\phi_k` over :math:`n` positions. The features come from
-one layer of random filters a scale, which describe textures about as well as a deep trained network does
-[ustyuzhaninov2017what]. Half of the filters sum to zero: they see structure and not brightness, and content is
-compared by them alone.
+where the rows of :math:`F` are the channels of :math:`\phi_k` over :math:`n` positions. The features come
+from one layer of random filters a scale, which describe textures about as well as a deep trained network does
+[ustyuzhaninov2017what]. Half of the filters sum to zero: they see structure and not brightness, and content
+is compared by them alone.
 """
 
 from __future__ import annotations
@@ -120,9 +120,7 @@ class Judge:
         self.filters = Population(lambda: RandomFilters(reference), streams, device=styles.device)
         self.grams = tuple(gram(found) for found in self.filters(styles))  # (R, S, C, C) each
 
-    def __call__(
-        self, pictures: Tensor, contents: Tensor, style: Tensor | int = 0
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, pictures: Tensor, contents: Tensor, style: Tensor | int = 0) -> tuple[Tensor, Tensor]:
         """Content and style loss of each picture, (R, B) both.
 
         Args:
@@ -140,8 +138,8 @@ class Judge:
 class Stylist(nn.Module):
     """A network that restyles photographs of any even size; every convolution but the last is normalised.
 
-    Its first two convolutions halve the picture, one goes round a residual connection, and the last two bring the
-    size back: the plan of [johnson2016perceptual] in small.
+    Its first two convolutions halve the picture, one goes round a residual connection, and the last two bring
+    the size back: the plan of [johnson2016perceptual] in small.
 
     Args:
         norm: Makes a normalisation for a number of channels. One that takes a second argument, such as
@@ -162,7 +160,7 @@ class Stylist(nn.Module):
         he_init(self)
 
     def forward(self, contents: Tensor, *code: Tensor) -> Tensor:
-        """Restyle photographs (B, 3, H, W) with values from 0 to 1, each under its code (B, K) if there is one."""
+        """Restyle photographs (B, 3, H, W) with values from 0 to 1; with codes (B, K), each under its own."""
         x = centred(contents)
         for place, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             if place == 3:
