@@ -16,6 +16,7 @@ from surveylab.lab import data as module
 SHA = {
     "digits": "fea03068f0fb61ecafecd121b1d350140fc7df6c3b4181fde7f4525ba36324a8",
     "photos": "c0b442c4334c8f3a1baf2debf7ea5b9373bdb8f9e88e789c560429f00bc65968",
+    "scenes": "c58a35626418c01b3554b0e0aa339cc2c7f728c56c43edb1d8009412af1a3e87",
 }
 
 
@@ -33,7 +34,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_made_anew_they_are_what_they_were() -> None:
     # JPEG decoders differ in last bits: after an upgrade of one a new checksum may be right, but
     # published results then rest on other data and must be run anew.
-    for make in (lab.digits, lab.photos):
+    for make in (lab.digits, lab.photos, lab.scenes):
         data, again = make.__wrapped__(), make()
         assert data.sha256 == again.sha256 == SHA[data.name]
         assert torch.equal(data.x, again.x) and torch.equal(data.y, again.y)
@@ -68,6 +69,20 @@ def test_photos() -> None:
     whole = lab.photograph("cat")
     patch = data.x[data.y == data.classes.index("cat")][0]
     assert torch.equal(patch, whole[:, :32, :32])
+
+
+def test_scenes_are_patches_of_the_photographs_in_small() -> None:
+    data = lab.scenes()
+    assert data.x.shape == (3200, 3, 32, 32) and data.y.bincount().tolist() == [320] * 10
+    assert data.half is not None
+    assert all((data.half[data.y == k].bincount() == 160).all() for k in range(10))
+    for name in data.classes:
+        assert 200 <= lab.photograph(name, shrunk=True).shape[1] < 400
+    patch = data.x[data.y == data.classes.index("coffee")][0]
+    small, large = (lab.photograph("coffee", shrunk=shrunk) for shrunk in (True, False))
+    assert torch.equal(patch, small[:, :32, :32])
+    blocks = torch.nn.functional.avg_pool2d(large, 2)  # 400 rows of which 200 are left
+    assert (small - blocks).abs().max() <= 0.5 / 255 + 1e-6  # rounded to whole grey levels
 
 
 def test_halves_share_no_pixel(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,10 @@ A chapter begins with `begin`, trains each `Population` on `digits` or `photos`,
 with `check`.
 """
 
-from surveylab.lab import models, plots, recurrent
+from surveylab.lab import models, plots, recurrent, style
 from surveylab.lab.candidate import CandidateError, compare, load_candidate
 from surveylab.lab.comparison import Comparison, slope
-from surveylab.lab.data import Dataset, Split, digits, photograph, photos
+from surveylab.lab.data import Dataset, Split, digits, photograph, photos, scenes
 from surveylab.lab.evidence import NotReproducedError, check, say, show_source, summary
 from surveylab.lab.influence import influence_on
 from surveylab.lab.landscape import gradients, moved, norms
@@ -53,8 +53,10 @@ __all__ = [
     "progress",
     "recurrent",
     "say",
+    "scenes",
     "show_source",
     "slope",
+    "style",
     "summary",
     "sweep",
     "sweeps",
