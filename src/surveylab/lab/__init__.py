@@ -7,7 +7,7 @@ with `check`.
 from surveylab.lab import models, plots, recurrent
 from surveylab.lab.candidate import CandidateError, compare, load_candidate
 from surveylab.lab.comparison import Comparison, slope
-from surveylab.lab.data import Dataset, Split, digits, photograph, photos
+from surveylab.lab.data import Dataset, Split, digits, photograph, photos, scenes
 from surveylab.lab.evidence import NotReproducedError, check, say, show_source, summary
 from surveylab.lab.influence import influence_on
 from surveylab.lab.landscape import gradients, moved, norms
@@ -53,6 +53,7 @@ __all__ = [
     "progress",
     "recurrent",
     "say",
+    "scenes",
     "show_source",
     "slope",
     "summary",

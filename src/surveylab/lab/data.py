@@ -1,8 +1,9 @@
 """Real data that is always there: nothing here is downloaded.
 
 ``digits`` are 1,797 handwritten digits of 8x8 pixels that come with scikit-learn; ``photos`` are patches of
-32x32 pixels cut from ten colour photographs that come with scikit-image and scikit-learn. Both are made
-the same way each time and carry a checksum of their content, which every claim that rests on them records.
+32x32 pixels cut from ten colour photographs that come with scikit-image and scikit-learn, ``scenes`` patches
+of the same photographs shrunk. All are made the same way each time and carry a checksum of their content,
+which every claim that rests on them records.
 
 A replicate draws its own split into training, validation and test examples: with one fixed test set, which
 images happen to be in it would move every result by points that no number of replicates removes.
@@ -155,11 +156,21 @@ def digits() -> Dataset:
 @cache
 def photos() -> Dataset:
     """Patches of ten photographs: 3,200 colour images of 32x32 pixels, labelled with their photograph."""
+    return _cut("photos", [_photograph(package, file) for _, package, file in PHOTOGRAPHS])
+
+
+@cache
+def scenes() -> Dataset:
+    """As `photos`, of the photographs shrunk to 200 to 300 pixels in height: things rather than surfaces."""
+    return _cut("scenes", [_shrunk(_photograph(package, file)) for _, package, file in PHOTOGRAPHS])
+
+
+def _cut(name: str, images: Sequence[np.ndarray]) -> Dataset:
+    """Patches of the left and the right half of each photograph."""
     patches: list[np.ndarray] = []
     labels: list[int] = []
     halves: list[int] = []
-    for label, (_, package, file) in enumerate(PHOTOGRAPHS):
-        image = _photograph(package, file)
+    for label, image in enumerate(images):
         middle = image.shape[1] // 2
         for half, part in enumerate((image[:, :middle], image[:, middle:])):
             cut = _patches(part)
@@ -168,16 +179,23 @@ def photos() -> Dataset:
             halves += [half] * len(cut)
     pixels = np.concatenate(patches).transpose(0, 3, 1, 2)
     y = np.array(labels, dtype=np.int64)
-    names = tuple(name for name, _, _ in PHOTOGRAPHS)
+    classes = tuple(photograph for photograph, _, _ in PHOTOGRAPHS)
     x = torch.from_numpy(np.ascontiguousarray(pixels.astype(np.float32) / 255))
-    return Dataset("photos", x, torch.from_numpy(y), names, torch.tensor(halves), _checksum(pixels, y))
+    return Dataset(name, x, torch.from_numpy(y), classes, torch.tensor(halves), _checksum(pixels, y))
 
 
-def photograph(name: str) -> Tensor:
-    """One whole photograph by class name, (3, H, W), float32 in [0, 1]."""
+def photograph(name: str, *, shrunk: bool = False) -> Tensor:
+    """One whole photograph by class name, (3, H, W), float32 in [0, 1].
+
+    Args:
+        name: Its class.
+        shrunk: As its patches in `scenes` show it.
+    """
     for label, package, file in PHOTOGRAPHS:
         if label == name:
-            return torch.from_numpy(_photograph(package, file).transpose(2, 0, 1).astype(np.float32) / 255)
+            image = _photograph(package, file)
+            pixels = (_shrunk(image) if shrunk else image).transpose(2, 0, 1)
+            return torch.from_numpy(pixels.astype(np.float32) / 255)
     raise ValueError(f"name must be one of {', '.join(p[0] for p in PHOTOGRAPHS)}; got {name!r}")
 
 
@@ -188,6 +206,15 @@ def _photograph(package: str, file: str) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"{file} is missing from {package}: reinstall the package that carries it")
     return np.asarray(imread(str(path)))[..., :3]
+
+
+def _shrunk(image: np.ndarray) -> np.ndarray:
+    """Each block of k x k pixels averaged into one, k being as large as leaves 200 rows."""
+    k = max(1, image.shape[0] // 200)
+    height, width = image.shape[0] // k, image.shape[1] // k
+    blocks = image[: height * k, : width * k].reshape(height, k, width, k, 3)
+    # A sum of whole numbers, divided in whole numbers: the same on every machine.
+    return ((blocks.astype(np.int64).sum((1, 3)) + k * k // 2) // (k * k)).astype(np.uint8)
 
 
 def _patches(image: np.ndarray) -> np.ndarray:
