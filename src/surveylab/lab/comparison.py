@@ -73,8 +73,8 @@ class Comparison:
             arm: Its name in the tuning file and on the progress bar.
             norm: Makes the normalisation for a number of channels.
             batch: Examples a step.
-            every, watch: Call ``watch(population, step)`` before the first update, every ``every`` updates and
-                after the last, as `surveylab.lab.train` does.
+            every, watch: Call ``watch(population, step)`` before the first update, every ``every`` updates
+                and after the last, as `surveylab.lab.train` does.
         """
         return self._train(norm, batch, self.rate(arm, norm, batch), arm, every=every, watch=watch)
 
