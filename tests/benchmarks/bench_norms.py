@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from labml_nn.normalization.layer_norm import LayerNorm as LabmlLayerNorm
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from surveylab.lab import interleaved
 from surveylab.normalization import BatchNorm1d, BatchNorm2d, GroupNorm, InstanceNorm2d, LayerNorm
 
 GROUPS = 8
@@ -113,34 +112,20 @@ def copied(shape: Shape) -> Step:
     return lambda: target.copy_(source)
 
 
-def interleaved(steps: dict[str, Step]) -> dict[str, list[float]]:
-    """Seconds for one step of each contender, in every round."""
-    repeats = {}
-    for name, step in steps.items():
-        for _ in range(3):  # warm up; compile
-            step()
-        started = time.perf_counter()
-        step()
-        repeats[name] = max(1, round(SECONDS / (time.perf_counter() - started)))
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(ROUNDS):
-        for name, step in steps.items():
-            started = time.perf_counter()
-            for _ in range(repeats[name]):
-                step()
-            seconds[name].append((time.perf_counter() - started) / repeats[name])
-    return seconds
+def timed(steps: dict[str, Step]) -> dict[str, Tensor]:
+    """Seconds of one step of each contender, in every round."""
+    return interleaved(steps, rounds=ROUNDS, seconds=SECONDS)
 
 
-def ratio(seconds: dict[str, list[float]], ours: str, theirs: str) -> float:
+def ratio(seconds: dict[str, Tensor], ours: str, theirs: str) -> float:
     """Median of the rounds' ratios."""
-    return statistics.median(a / b for a, b in zip(seconds[ours], seconds[theirs], strict=True))
+    return (seconds[ours] / seconds[theirs]).median().item()
 
 
 def measure(method: str, shape: Shape) -> dict[str, float]:
     """The ratios of one method and shape."""
     ours, theirs, labml = METHODS[method]
-    seconds = interleaved(
+    seconds = timed(
         {
             "torch": single(theirs(shape), shape),
             "ours": single(ours(shape), shape),
@@ -151,7 +136,7 @@ def measure(method: str, shape: Shape) -> dict[str, float]:
         }
     )
     row = {
-        "torch ms": statistics.median(seconds["torch"]) * 1e3,
+        "torch ms": seconds["torch"].median().item() * 1e3,
         "ours / torch": ratio(seconds, "ours", "torch"),
         "ours compiled / torch": ratio(seconds, "compiled", "torch"),
         "torch compiled / torch": ratio(seconds, "torch compiled", "torch"),
@@ -159,7 +144,7 @@ def measure(method: str, shape: Shape) -> dict[str, float]:
         "ours / copy": ratio(seconds, "ours", "copy"),
     }
     if torch.Size(shape).numel() <= LARGEST_REPLICA:
-        seconds = interleaved({"torch": population(theirs, shape), "ours": population(ours, shape)})
+        seconds = timed({"torch": population(theirs, shape), "ours": population(ours, shape)})
         row[POPULATION] = ratio(seconds, "ours", "torch")
     return row
 

@@ -50,3 +50,13 @@ def test_source_explains_itself_to_who_opens_it_alone(path: Path) -> None:
     expected = "".join(note["source"]).replace(first, chapter)
     assert "".join(own["source"]) == expected, f"copy the cell on-your-own of {first}, with {chapter} for it"
     assert (own["id"], own["metadata"]) == (note["id"], note["metadata"])
+
+
+PUBLISHED = sorted(path for path in (ROOT / "book").rglob("*.ipynb") if "full" not in path.parts)
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+def test_a_published_chapter_takes_two_minutes_at_most(path: Path) -> None:
+    record = json.loads(path.read_text(encoding="utf-8"))["metadata"]["surveylab"]
+    assert record["profile"] == "standard"
+    assert record["duration"] <= 120, f"it took {record['duration']:.0f} s on {record['machine']}"

@@ -62,12 +62,12 @@ class Page(HTMLParser):
 
 
 CASES: dict[str, tuple[str, dict[str, Any], Callable[[Draw], Any], str]] = {
-    "supported": ("experiment", {}, lambda d: d(5.0), "above the margin of 1 steps, and so does the mean"),
-    "contradicted": ("experiment", {}, lambda d: d(-5.0), f"below {MINUS}1 steps"),
-    "negligible": ("experiment", {}, lambda d: d(0.0, 0.1), "inside ±1 steps: if there is an effect"),
+    "supported": ("experiment", {}, lambda d: d(5.0), "above the margin of 1 step, and so does the mean"),
+    "contradicted": ("experiment", {}, lambda d: d(-5.0), f"below {MINUS}1 step"),
+    "negligible": ("experiment", {}, lambda d: d(0.0, 0.1), "inside ±1 step: if there is an effect"),
     "inconclusive": ("experiment", {}, lambda d: d(1.0), "smallest effect this run could have shown is 1.46"),
     "equivalent": ("experiment", {"direction": "equivalent"}, lambda d: d(0.0, 0.1), "no difference that"),
-    "different": ("experiment", {"direction": "equivalent"}, lambda d: d(5.0), "outside ±1 steps"),
+    "different": ("experiment", {"direction": "equivalent"}, lambda d: d(5.0), "outside ±1 step"),
     "no spread": ("experiment", {}, lambda d: np.full((3, 8), 5.0), "All values are equal"),
     "guard": ("experiment", {}, lambda d: d(5.0) * [[0.1], [1], [1]], "the mean of a population does not"),
     "sign": ("experiment", {"statistic": "sign", "margin": 0.2}, lambda d: np.ones((3, 8)), "24 for, 0 even"),
@@ -256,3 +256,16 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     code = f"import sys, surveylab.claims; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("margin", "unit", "said"),
+    [
+        (1.0, "percentage points", "1\u00a0percentage point,"),
+        (2.0, "percentage points", "2\u00a0percentage points,"),
+        (1.0, "shares of replicates", "1\u00a0shares of replicates,"),
+    ],
+)
+def test_one_is_said_of_one_thing(margin: float, unit: str, said: str, make: Make, draw: Draw) -> None:
+    claim = make(margin=margin, unit=unit)
+    assert f"margin of {said}" in render_html(claim, run(claim, draw(50.0)))

@@ -93,7 +93,11 @@ def _typeset(value: float, digits: int, sign: bool) -> str:
 
 
 def _with_unit(text: str, unit: str | None) -> str:
-    return f"{text}{_NOBREAK}{unit}" if unit else text
+    """A number that is already text, and its unit: 1 point, 2 points, 1 share of replicates."""
+    if not unit:
+        return text
+    one = text.lstrip(f"±+{_MINUS}") == "1" and " of " not in unit
+    return f"{text}{_NOBREAK}{unit.removesuffix('s') if one else unit}"
 
 
 def _percent(level: float | None) -> str:
@@ -151,7 +155,7 @@ def _reason(evidence: Evidence) -> str:
     if verdict == "cited":
         return "No run of this book can decide it; the literature does."
     assert margin is not None and evidence.estimate is not None
-    band = f"±{_with_unit(plain(margin), unit)}"
+    band = _with_unit(f"±{plain(margin)}", unit)
     if evidence.kind == "identity":
         return {
             "supported": "Every input tried stays within the tolerance.",

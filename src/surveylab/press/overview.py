@@ -86,7 +86,8 @@ def effects(findings: Findings) -> str:
             "<span>too small to matter</span><span>as claimed →</span></p>",
             *(line for title, points in rows for line in _swarm(title, points)),
             f'<p class="sl-effects-ticks" aria-hidden="true">{ticks}</p>',
-            '<p class="sl-effects-unit">effect, in units of the claim’s own margin</p>',
+            '<p class="sl-effects-unit">effect, in units of the claim’s own margin '
+            "(disc: supported, ring: inconclusive, square: negligible, diamond: contradicted)</p>",
             "</div>",
         ]
     )
