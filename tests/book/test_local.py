@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 CHAPTER = "normalization/batch_norm"
-GRID = [f"{task}, batches of {n}" for task in ("digits", "photos", "columns") for n in (16, 2)]
+GRID = [f"{task}, batches of {n}" for task in ("digits", "columns", "photos") for n in (16, 2)]
 LEFT_OUT = ("SURVEYLAB_ROOT", "SURVEYLAB_VERIFY", "SURVEYLAB_TUNE", "TQDM_DISABLE")
 
 
