@@ -12,10 +12,10 @@ _NAMED = re.compile(r"\{claim\}`([^`]*)`")
 
 
 def with_badges(notebook: Notebook, name: str, findings: Findings) -> None:
-    """Put the claim's badge in place of each ``{claim}`id` ``, in place.
+    """Put a claim's badge where Markdown names it in the role `claim`, as CONTRIBUTING.md shows.
 
     Args:
-        notebook: The page; code cells are left alone.
+        notebook: The page, which is changed; code cells are left alone.
         name: Its file, which says how deep it lies below the book's root.
         findings: The claims and the evidence on them.
 
