@@ -3,8 +3,9 @@
     surveylab run batch_norm --profile smoke --candidate examples.my_norm:MyNorm
 
 trains it in the Batch Norm chapter's comparison of batch sizes, at a learning rate found for it as for the
-others. The chapter makes it with a number of channels and expects the shape of the input, (B, C, H, W), back.
-Many replicas train together, so what changes in training is a buffer and is changed in place.
+others; with `norm_comparison` for `batch_norm`, beside all four norms of the book. A chapter makes it with a
+number of channels and expects the shape of the input, (B, C, H, W), back. Many replicas train together, so
+what changes in training is a buffer and is changed in place.
 """
 
 import torch

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 CHAPTER = "normalization/batch_norm"
+GRID = [f"{task}, batches of {n}" for task in ("digits", "columns", "photos") for n in (16, 2)]
 LEFT_OUT = ("SURVEYLAB_ROOT", "SURVEYLAB_VERIFY", "SURVEYLAB_TUNE", "TQDM_DISABLE")
 
 
@@ -50,11 +51,17 @@ def rows(text: str, arm: str) -> list[str]:
     return re.findall(rf"^\| {re.escape(arm)} \| [\d.]+ \| [-−+]?[\d.]+ \[.*\] \|$", text, re.MULTILINE)
 
 
-def test_the_readmes_candidate_joins_and_the_book_stays_as_it_is() -> None:
+@pytest.mark.parametrize(
+    ("chapter", "joined"),
+    [(CHAPTER, ["batches of 16", "batches of 2"]), ("normalization/norm_comparison", GRID)],
+)
+def test_the_readmes_candidate_joins_and_the_book_stays_as_it_is(chapter: str, joined: list[str]) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (line,) = re.findall(r"^surveylab run .*--candidate .*$", readme, re.MULTILINE)
     book = {p: p.read_bytes() for p in (ROOT / "book").rglob("*") if p.is_file()}
-    program, *arguments = shlex.split(line)
+    first = Path(CHAPTER).name
+    assert f"_build/smoke-candidate/{CHAPTER}.ipynb" in readme and f" {first} " in line
+    program, *arguments = shlex.split(line.replace(first, Path(chapter).name))
     assert program == "surveylab"
     called = f"from surveylab.press.cli import main; main({arguments!r})"
     done = subprocess.run(
@@ -63,12 +70,13 @@ def test_the_readmes_candidate_joins_and_the_book_stays_as_it_is() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert {p: p.read_bytes() for p in (ROOT / "book").rglob("*") if p.is_file()} == book
     written = re.findall(r"-> (_build/smoke-candidate/.*\.ipynb)$", done.stdout, re.MULTILINE)
-    assert written == [f"_build/smoke-candidate/{CHAPTER}.ipynb"] and written[0] in readme
+    assert written == [f"_build/smoke-candidate/{chapter}.ipynb"]
     page = json.loads((ROOT / written[0]).read_text(encoding="utf-8"))
     assert "`MyNorm` of `examples.my_norm` joins the comparison." in texts(page, "begin")
     assert "vectorised" not in texts(page, "begin")
     shown = texts(page, "candidate")
-    assert "batches of 16" in shown and "batches of 2 " in shown and len(rows(shown, "MyNorm")) == 2
+    assert re.findall(r"^\| (.*batches of \d+) \| mean", shown, re.MULTILINE) == joined
+    assert len(rows(shown, "MyNorm")) == len(joined)
 
 
 @pytest.fixture(scope="module")

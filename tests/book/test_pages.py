@@ -14,6 +14,7 @@ import yaml
 
 from surveylab.claims import load_claims
 from surveylab.press import ledger, overview, pages, provenance
+from surveylab.press.badges import with_badges
 from surveylab.press.findings import Findings, load_findings
 from surveylab.press.glance import add_glance
 from surveylab.press.project import PressError
@@ -146,6 +147,25 @@ def test_only_what_is_inconclusive_says_what_it_could_have_shown(findings: Findi
     page = ledger.ledger(findings)
     assert page.count("It could have shown") == 1
     assert "It could have shown 3.34 points or more" in page.partition('id="ledger-open"')[2]
+
+
+def test_a_claim_named_in_a_chapters_text_shows_its_verdict(findings: Findings) -> None:
+    evidence = {id: found for id, found in findings.evidence.items() if id != "open"}
+    claims = {**findings.claims, "good": replace(findings.claims["good"], says='It "gains" a | b.')}
+    text = "| gains {claim}`good` | scales {claim}`open` |"
+    page = small_book.notebook([{"cell_type": "markdown", "id": "a", "metadata": {}, "source": text}])
+    page["cells"].append({"cell_type": "code", "id": "b", "source": "'{claim}`good`'", "metadata": {}})
+    with_badges(page, "full/demo/two.ipynb", replace(findings, evidence=evidence, claims=claims))
+    shown, code = (cell["source"] for cell in page["cells"])
+    assert (
+        '| gains <a class="sl-badge sl-supported" href="../../demo/one.html#claim-good" title="good: '
+        in shown
+    )
+    assert "It &quot;gains&quot; a &#124; b." in shown
+    assert shown.endswith(f"| scales {ledger.unexamined()} |") and code == "'{claim}`good`'"
+    page["cells"][0]["source"] = "{claim}`no-such`"
+    with pytest.raises(PressError, match="names the claim 'no-such'"):
+        with_badges(page, "demo/two.ipynb", findings)
 
 
 def test_a_claim_without_evidence_is_listed_as_such(findings: Findings) -> None:

@@ -54,6 +54,21 @@ def test_arms_train_with_the_clip_of_their_comparison(comparison: lab.Comparison
         torch.testing.assert_close(value, expected, rtol=0, atol=0)
 
 
+def test_an_arm_may_be_watched_and_trains_as_if_it_were_not(comparison: lab.Comparison) -> None:
+    seen: dict[int, float] = {}
+
+    def watch(population: lab.Population, step: int) -> None:
+        seen[step] = float(comparison.points(population).mean())
+
+    norm = nn.BatchNorm1d  # evaluating it must not touch its statistics, nor leave it in evaluation mode
+    watched = comparison.run("plain", norm, batch=8, every=10, watch=watch)
+    alone = comparison.run("plain", norm, batch=8)
+    assert list(seen) == [0, 10, 20, 30, 40]
+    assert seen[0] < seen[10] and seen[40] == float(comparison.points(alone).mean())
+    for value, expected in zip(watched.parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(value, expected, rtol=0, atol=0)
+
+
 def test_an_arm_without_a_tuned_rate_is_an_error_but_one_may_be_found(
     comparison: lab.Comparison, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,7 +98,7 @@ def test_a_rate_found_at_an_end_of_its_grid_is_told_of(
 ) -> None:
     monkeypatch.setattr(lab.Comparison, "_sweep", lambda *_: torch.eye(3)[best][:, None].expand(3, 2))
     trained = []
-    monkeypatch.setattr(lab.Comparison, "_train", lambda *given: trained.append(given[3]))
+    monkeypatch.setattr(lab.Comparison, "_train", lambda *given, **_: trained.append(given[3]))
     comparison.run_untuned("mine", no_norm)
     assert len(shown) == 1  # at smoke rates mean nothing
     begin(profile="standard")

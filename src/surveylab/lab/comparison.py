@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -57,15 +58,25 @@ class Comparison:
         scouts = list(self.streams[: current().replicates])
         return tuned(arm, self.rates, lambda rates: self._sweep(norm, batch, scouts, rates))
 
-    def run(self, arm: str, norm: Norm, batch: int = 16) -> Population:
+    def run(
+        self,
+        arm: str,
+        norm: Norm,
+        batch: int = 16,
+        *,
+        every: int = 0,
+        watch: Callable[[Population, int], Any] | None = None,
+    ) -> Population:
         """Train a replica for each stream at the arm's tuned rate.
 
         Args:
             arm: Its name in the tuning file and on the progress bar.
             norm: Makes the normalisation for a number of channels.
             batch: Examples a step.
+            every, watch: Call ``watch(population, step)`` before the first update, every ``every`` updates
+                and after the last, as `surveylab.lab.train` does.
         """
-        return self._train(norm, batch, self.rate(arm, norm, batch), arm)
+        return self._train(norm, batch, self.rate(arm, norm, batch), arm, every=every, watch=watch)
 
     def run_untuned(self, arm: str, norm: Norm, batch: int = 16) -> Population:
         """As `run`, for a method the tuning file does not know: its rate is found first, on other seeds."""
@@ -101,9 +112,20 @@ class Comparison:
         sizes = {"train_examples": self.train, "validation": self.validation}
         return sweep(lambda: self.build(norm), self.data, streams, rates, **sizes, **self._plan(batch))
 
-    def _train(self, norm: Norm, batch: int, rate: float, arm: str) -> Population:
+    def _train(
+        self,
+        norm: Norm,
+        batch: int,
+        rate: float,
+        arm: str,
+        *,
+        every: int = 0,
+        watch: Callable[[Population, int], Any] | None = None,
+    ) -> Population:
         population = Population(lambda: self.build(norm), self.streams, device=self.data.x.device)
-        train(population, self.split, rates=rate, label=arm, **self._plan(batch))
+        look = None if watch is None else partial(watch, population)
+        options = self._plan(batch) | {"every": every, "watch": look}
+        train(population, self.split, rates=rate, label=arm, **options)
         return population
 
 

@@ -50,6 +50,12 @@ def linked_badge(verdict: str, href: str, about: str) -> str:
     )
 
 
+def unexamined() -> str:
+    """What stands in place of a badge where there is no evidence yet."""
+    words = "not yet examined"
+    return f'<span class="sl-open" title="{words}">○<span class="sl-hidden"> {words}</span></span>'
+
+
 def ledger(findings: Findings) -> str:
     """Every claim with its verdict and numbers, by section, chapter and statement, with a form to filter."""
     percent = f"{100 * LEVEL:g}"

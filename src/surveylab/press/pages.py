@@ -11,7 +11,7 @@ from html import escape
 
 from surveylab.claims import Claim, render_badge
 from surveylab.press.findings import Findings
-from surveylab.press.ledger import card, linked_badge, numbers, raw_html, summary
+from surveylab.press.ledger import card, linked_badge, numbers, raw_html, summary, unexamined
 from surveylab.press.review import Sentence, chapters_of
 
 
@@ -122,7 +122,7 @@ def review(findings: Findings) -> str:
         "# The review, sentence by sentence\n",
         "The review that this book examines, retold in its own order with one statement a sentence. It "
         "repeats what the review asserts, its slips included; the mark after a sentence is the verdict on "
-        f"it and leads to the evidence. {_unexamined()} marks what is not yet examined; sentences without a "
+        f"it and leads to the evidence. {unexamined()} marks what is not yet examined; sentences without a "
         "mark only connect.\n",
         summary(findings),
     ]
@@ -148,16 +148,11 @@ def _sentence(sentence: Sentence, findings: Findings) -> str:
         return text
     claims = [c for c in findings.covering(sentence.id) if c.id in findings.evidence]
     if not claims:
-        mark = _unexamined()
+        mark = unexamined()
     else:
         href = card(claims[0]) if len(claims) == 1 else f"ledger.html#statement-{sentence.id}"
         mark = linked_badge(findings.verdict(sentence.id), href, f"Evidence on {sentence.id}")
     return f'<span class="sl-sentence" id="review-{sentence.id}">{text} {mark}</span>'
-
-
-def _unexamined() -> str:
-    words = "not yet examined"
-    return f'<span class="sl-open" title="{words}">○<span class="sl-hidden"> {words}</span></span>'
 
 
 def _markdown(text: str) -> str:

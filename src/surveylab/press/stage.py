@@ -17,6 +17,7 @@ import yaml
 
 from surveylab.claims import provenance_of
 from surveylab.press import ledger, overview, pages
+from surveylab.press.badges import with_badges
 from surveylab.press.citations import authors_and_years, with_citations
 from surveylab.press.findings import Findings, load_findings
 from surveylab.press.fingerprint import library_packages
@@ -95,6 +96,7 @@ def collect(root: Path) -> Staged:
         staged = _closed(notebook, name, pages.conclusion(findings, chapter), record)
         add_glance(staged, executed=executed, source=sources.get(page))
         with_citations(staged, name, named)
+        with_badges(staged, name, findings)
         files[name] = _json(staged)
     files["ledger.md"] = ledger.ledger(findings).encode()
     files["corrections.md"] = pages.corrections(findings).encode()
