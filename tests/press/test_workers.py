@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,11 +12,11 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-from tiny_project import GOOD, lines, note, page, until, write_chapter
+from tiny_project import GOOD, lines, note, page, read, until, write_chapter
 
-from surveylab.press import cluster, execute, parcel, worker
-from surveylab.press.crew import Crew
-from surveylab.press.project import Project, WrongUse
+from surveylab.press import cluster, crew, execute, parcel, verify, worker
+from surveylab.press.crew import Crew, carry_out, threads_for
+from surveylab.press.project import PressError, Project, WrongUse
 
 BEGIN = GOOD[0]
 
@@ -44,6 +45,40 @@ def test_a_task_carries_claims_rates_and_library_and_nothing_else(root):
     assert "book/tuning/demo/one.json" not in parcel.pack(Project(root), "demo/two")
 
 
+def test_the_cores_are_divided_and_the_share_is_one_whatever_is_stale(root, monkeypatch):
+    assert [threads_for(share) for share in (0, 1, 2, 8)] == [
+        {"OMP_NUM_THREADS": "1"},
+        {"OMP_NUM_THREADS": "1"},
+        {},
+        {},
+    ]
+    given = []
+
+    def perform(task, on_cell):
+        given.append(task.environment)
+        raise PressError("that is all")
+
+    monkeypatch.setattr(crew, "perform", perform)
+    monkeypatch.setattr(crew, "cores", lambda: 2)
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    task = execute.make_task(Project(root), "demo/one")
+    for many in (1, 2):
+        list(carry_out([task], Crew(many)))
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    list(carry_out([task], Crew(2)))
+    assert given == [{}, {"OMP_NUM_THREADS": "1"}, {}]
+
+
+def test_what_was_published_on_one_thread_is_verified_on_one(root, monkeypatch):
+    published = read(root / "book/demo/one.ipynb")
+    assert verify._threads(published) == {}  # the caller has said how many
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert verify._threads(published) == {"OMP_NUM_THREADS": "1"}
+    text = json.dumps(published).replace('"threads": 1', '"threads": 2')
+    assert verify._threads(json.loads(text)) == {}
+    assert verify._threads({"cells": []}) == {}
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -70,8 +105,9 @@ def test_two_at_a_time_give_what_one_gives_quietly(root, surveylab, monkeypatch,
     monkeypatch.setenv("TMPDIR", str(place))
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(worker, "cores", lambda: 2)
     seen = tmp_path / "seen"
-    names = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_", "OMP_WAIT_POLICY"]
+    names = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_"]
     write_chapter(root, "demo/two", [*GOOD[:2], note(seen, f"[os.environ.get(n) for n in {names}]")])
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert surveylab("run", "--force").code == 0
@@ -82,9 +118,9 @@ def test_two_at_a_time_give_what_one_gives_quietly(root, surveylab, monkeypatch,
     assert (said.code, said.err) == (0, "")
     assert sorted(line.split(":")[0] for line in said.out.splitlines()) == ["demo/one", "demo/two"]
     assert (page(root, "demo/one"), page(root, "demo/two")) == before
-    alone, together = lines(seen)
-    assert alone == "['1', None, None, 'passive']"
-    assert together == "[None, None, None, 'passive']"  # the lab decides, not Dask's nanny
+    assert (
+        lines(seen) == ["['1', None, None, None]"] * 2
+    )  # as one core each, and not as Dask's nanny wants it
     assert dict(os.environ) == environment
     assert not list(place.iterdir())
     assert not [c for c in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(c.cmdline())]

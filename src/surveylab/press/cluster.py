@@ -30,7 +30,7 @@ from distributed import Client, Future, KilledWorker, Nanny, Scheduler, Security
 from distributed.versions import VersionMismatchWarning, get_versions
 
 from surveylab.press import worker as on_worker
-from surveylab.press.crew import Crew, Outcomes
+from surveylab.press.crew import Crew, Outcomes, threads_for
 from surveylab.press.execute import Outcome, Task
 from surveylab.press.parcel import pack_candidate
 from surveylab.press.project import ChapterFailed, PressError, WrongUse
@@ -59,6 +59,10 @@ def with_dask(tasks: Sequence[Task], crew: Crew, progress: Progress) -> Outcomes
         staff = Staff(client, crew, gpu)
         staff.look()
         progress.at_once = staff.slots
+        if environment["OMP_NUM_THREADS"] is None:
+            environment |= threads_for(
+                on_worker.cores() // crew.workers if crew.scheduler is None else staff.share
+            )
         ready = [replace(task, environment=environment | task.environment) for task in tasks]
         yield from _dispatch(client, staff, ready, progress)
 
@@ -125,7 +129,7 @@ def _outcome(future: Any, task: Task) -> Outcome:
 
 
 class Staff:
-    """The workers that are there now and how many chapters they can execute at a time."""
+    """The workers that are there now, how many chapters they can execute at a time and on how many cores."""
 
     def __init__(self, client: Client, crew: Crew, gpu: bool) -> None:
         self._client, self._crew, self.gpu = client, crew, gpu
@@ -136,6 +140,16 @@ class Staff:
     def slots(self) -> int:
         """How many chapters can be executed at a time."""
         return sum(self._slots(worker) for worker in self._known.values())
+
+    @property
+    def share(self) -> int:
+        """How many cores each has, where it is least: one number for all, or results would depend on where
+        each chapter happened to be executed.
+        """
+        crowds: dict[Any, int] = {}
+        for worker in self._known.values():
+            crowds[worker["place"]] = crowds.get(worker["place"], 0) + worker["slots"]
+        return min(worker["cores"] // crowds[worker["place"]] for worker in self._known.values())
 
     def _slots(self, worker: Mapping[str, Any]) -> int:
         return int(min(worker["slots"], worker["GPU"]) if self.gpu else worker["slots"])

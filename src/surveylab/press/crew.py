@@ -1,20 +1,23 @@
 """Who executes the chapters: this process, one after another, or Dask workers, several at a time.
 
-A chapter runs on one thread, as `surveylab.lab.begin` sets it: what it gives is the same to the last digit
-however many run at a time.
+One at a time, on two threads, is the default: the number of threads is part of what a chapter gives, to the
+last digit, and two are there on every machine, however many chapters are stale. What two at a time on one
+thread each would save, `tests/benchmarks/bench_workers.py` measures.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from surveylab.press.execute import Outcome, Task, perform
 from surveylab.press.project import PressError, WrongUse
 from surveylab.press.terminal import Progress
+from surveylab.press.worker import cores
 
 Outcomes = Generator[tuple[Task, Outcome], None, None]
 
@@ -78,8 +81,22 @@ def _outcomes(tasks: Sequence[Task], crew: Crew, progress: Progress) -> Outcomes
 
 
 def _one_after_another(tasks: Sequence[Task], crew: Crew, progress: Progress) -> Outcomes:
+    """In this process. One of several workers has no more than its share of the cores, even if it is alone:
+    what a chapter gives must not depend on how many others are stale.
+    """
+    threads: dict[str, str | None] = {}
+    if crew.workers > 1 and "OMP_NUM_THREADS" not in os.environ:
+        threads = threads_for(cores() // crew.workers)
     for task in tasks:
+        shared = replace(task, environment=threads | task.environment)
         try:
-            yield task, perform(task, partial(progress.cell, task.chapter))
+            yield task, perform(shared, partial(progress.cell, task.chapter))
         except PressError as error:
             yield task, error
+
+
+def threads_for(share: int) -> dict[str, str | None]:
+    """The variable that divides the cores. With two or more for each kernel it is not needed: the lab takes
+    two.
+    """
+    return {} if share > 1 else {"OMP_NUM_THREADS": "1"}

@@ -122,9 +122,6 @@ def kernel_environment(root: Path) -> dict[str, str]:
         "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH,
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
-    # A thread that waits for its fellow must not burn the core that the fellow needs: with one other busy
-    # process on two cores, small steps on two spinning threads took a hundred times as long as on one.
-    environment.setdefault("OMP_WAIT_POLICY", "passive")
     if (root / "src").is_dir():
         # What runs is what the fingerprint was taken of, even where another copy is installed.
         path = [str(root / "src"), environment.get("PYTHONPATH", "")]
