@@ -122,7 +122,7 @@ def kernel_environment(root: Path) -> dict[str, str]:
         "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH,
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
-    # A thread that waits for its fellow soon goes to sleep, where it would keep the core for milliseconds: with
+    # A thread that waits for its fellow soon goes to sleep, where it would keep the core for long: with
     # one other busy process on two cores a recurrent network's step took a hundred times as long as on one
     # thread; so it takes three times, and on a quiet machine no longer than it did.
     environment.setdefault("GOMP_SPINCOUNT", "3000")
