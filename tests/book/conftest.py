@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +12,10 @@ from playwright.sync_api import Browser, sync_playwright
 from small_book import ADDRESS, REPOSITORY, ROOT
 
 from surveylab.press.build import build
+from surveylab.press.pdf import find_browser
+from surveylab.press.project import PressError
 from surveylab.press.site import Site
 
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # What keeps Chromium from asking its maker's servers, which cannot be reached here.
 QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 
@@ -24,12 +23,12 @@ QUIET = ["--disable-background-networking", "--disable-component-update", "--dis
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium, as the system has it."""
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        missing = f"no Chromium here (looked for {', '.join(NAMES)})"
+    try:
+        path = find_browser()
+    except PressError as missing:
         if os.environ.get("CI") == "true":
-            pytest.fail(f"{missing}: CI has to look at the pages")
-        pytest.skip(missing)
+            pytest.fail(f"CI has to look at the pages: {missing}")
+        pytest.skip(str(missing))
     sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, args=[*QUIET, *sandbox])

@@ -1,4 +1,4 @@
-"""A chapter on a reader's own computer: from the package alone, with a method of the reader's, in JupyterLab."""
+"""A chapter on a reader's own computer: from the package alone, with a method of their own, in JupyterLab."""
 
 from __future__ import annotations
 
@@ -65,7 +65,12 @@ def test_the_readmes_candidate_joins_and_the_book_stays_as_it_is(chapter: str, j
     assert program == "surveylab"
     called = f"from surveylab.press.cli import main; main({arguments!r})"
     done = subprocess.run(
-        [sys.executable, "-c", called], cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
+        [sys.executable, "-c", called],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert {p: p.read_bytes() for p in (ROOT / "book").rglob("*") if p.is_file()} == book
@@ -105,7 +110,9 @@ def opened_alone(folder: Path, **parameters: str) -> Any:
     notebook = nbformat.read(folder / "batch_norm.ipynb", as_version=4)
     (cell,) = (c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
     for name, value in parameters.items():
-        cell.source, count = re.subn(rf"^{name} = \S+", f'{name} = "{value}"', cell.source, flags=re.MULTILINE)
+        cell.source, count = re.subn(
+            rf"^{name} = \S+", f'{name} = "{value}"', cell.source, flags=re.MULTILINE
+        )
         assert count == 1
     return notebook
 

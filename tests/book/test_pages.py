@@ -114,7 +114,12 @@ def test_effects_stand_at_their_size_and_touch_no_other(findings: Findings) -> N
     picture = overview.effects(findings)
     found = re.findall(r'class="sl-point sl-(\w+)".*?left:([\d.]+)%;bottom:(\d+)px', picture)
     points = [(verdict, float(x), int(y)) for verdict, x, y in found]
-    assert [verdict for verdict, _, _ in points] == ["contradicted", "negligible", "inconclusive", "supported"]
+    assert [verdict for verdict, _, _ in points] == [
+        "contradicted",
+        "negligible",
+        "inconclusive",
+        "supported",
+    ]
     left, middle, right, far = (x for _, x, _ in points)
     assert middle == 50 and far - 50 == pytest.approx(50 - left) and 50 < right < far
     for i, (_, x, y) in enumerate(points):
@@ -126,7 +131,9 @@ def test_the_lines_under_a_title(book: Path) -> None:
     notebook = small_book.published(book)
     add_glance(notebook, executed="executed/demo/one.ipynb", source=None)
     text = notebook["cells"][0]["source"]
-    assert text.startswith("(one)=\n# The first chapter\n\n:::{div} sl-glance\n") and text.endswith("describe it.")
+    assert text.startswith("(one)=\n# The first chapter\n\n:::{div} sl-glance\n") and text.endswith(
+        "describe it."
+    )
     for part in (
         "7 claims",
         "Executed 31 January 2026 in 1.5 s on 2 threads; profile standard, seed 0",

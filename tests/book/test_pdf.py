@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import yaml
-
 from playwright.sync_api import Browser
 
 from surveylab.press import pdf
@@ -27,7 +26,9 @@ needs_chromium = pytest.mark.skipif(
 def test_pages_stand_in_the_order_of_the_contents() -> None:
     toc = {
         "root": "intro",
-        "parts": [{"caption": "A", "chapters": [{"file": "b", "sections": [{"file": "full/b"}]}, {"file": "c"}]}],
+        "parts": [
+            {"caption": "A", "chapters": [{"file": "b", "sections": [{"file": "full/b"}]}, {"file": "c"}]}
+        ],
     }
     assert parts_of(toc) == [Part("", ("intro",)), Part("A", ("b", "full/b", "c"))]
 
@@ -36,7 +37,7 @@ def test_without_a_browser_the_error_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(PressError, match="none of chromium, .* is on the path: install one"):
+    with pytest.raises(PressError, match=r"none of chromium, .* is on the path: install one"):
         make_pdf(tmp_path, tmp_path / "x.pdf", PARTS, title="A book", author="Someone")
     program = tmp_path / "google-chrome"
     program.write_text("", encoding="utf-8")
@@ -170,5 +171,7 @@ def test_a_dark_page_is_printed_light_and_dark_again_afterwards(site: Path, brow
 def test_the_contents_of_the_book_can_be_read(tmp_path: Path) -> None:
     from small_book import ROOT
 
-    pages = [page for part in parts_of(yaml.safe_load((ROOT / "_toc.yml").read_text())) for page in part.pages]
+    pages = [
+        page for part in parts_of(yaml.safe_load((ROOT / "_toc.yml").read_text())) for page in part.pages
+    ]
     assert len(pages) == len(set(pages)) > 30

@@ -101,8 +101,13 @@ def test_drawings_are_the_same_each_time(small: Path) -> None:
 
 
 def test_own_styles_are_named_in_one_order_and_after_the_themes(site: Path) -> None:
-    names = re.findall(r'<link rel="stylesheet"[^>]* href="_static/([\w./-]+\.css)', text_of(site, "intro.html"))
-    own = ["survey.css", *sorted(p.name for p in (ROOT / "book/_static").glob("*.css") if p.name != "survey.css")]
+    names = re.findall(
+        r'<link rel="stylesheet"[^>]* href="_static/([\w./-]+\.css)', text_of(site, "intro.html")
+    )
+    own = [
+        "survey.css",
+        *sorted(p.name for p in (ROOT / "book/_static").glob("*.css") if p.name != "survey.css"),
+    ]
     assert names[-len(own) :] == own
 
 
@@ -157,7 +162,9 @@ def test_buttons_lead_to_what_an_author_edits(addressed: Path, page: str, source
     assert f'href="{REPOSITORY}"' in text and f'href="{REPOSITORY}/issues/new?title=' in text
     assert re.findall(rf'href="{REPOSITORY}/edit/main/([^"]*)"', text) == ([source] if source else [])
     launched = f"name/main?urlpath=lab/tree/{source}" if source and source.endswith(".ipynb") else None
-    assert re.findall(r'href="https://mybinder\.org/v2/gh/owner/([^"]*)"', text) == [launched][: bool(launched)]
+    assert (
+        re.findall(r'href="https://mybinder\.org/v2/gh/owner/([^"]*)"', text) == [launched][: bool(launched)]
+    )
     assert ("mybinder.org" in text) == bool(launched)
     assert ("fa-rocket" in text) == bool(launched)
 
@@ -208,7 +215,9 @@ class _Server(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def served(site: Path) -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Server, directory=str(site)))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(_Server, directory=str(site))
+    )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/some/where/"
     server.shutdown()

@@ -9,6 +9,7 @@ import pytest
 from browsing import Opener, Visit, open_page, served
 from playwright.sync_api import Browser
 
+
 @pytest.fixture(scope="session")
 def address(whole: Path) -> Iterator[str]:
     """Where the book is served."""

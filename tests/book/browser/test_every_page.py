@@ -43,7 +43,9 @@ def pages() -> list[str]:
 
 PAGES = pages()
 # Of the page's background, from 0 to 255.
-LIGHTNESS = "Math.max(...getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number))"
+LIGHTNESS = (
+    "Math.max(...getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number))"
+)
 
 
 def test_every_page_is_looked_at(whole: Path) -> None:

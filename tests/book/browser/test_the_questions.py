@@ -9,7 +9,10 @@ from browsing import Opener, axe
 
 pytestmark = pytest.mark.slow
 
-GOOD = "<h1>Title</h1><p>Some text, and <a href='#x'>a link</a>.</p><img alt='a picture of something' src='data:,'>"
+GOOD = (
+    "<h1>Title</h1><p>Some text, and <a href='#x'>a link</a>.</p>"
+    "<img alt='a picture of something' src='data:,'>"
+)
 
 
 @pytest.fixture

@@ -59,9 +59,7 @@ def shown(seen: Visit) -> list[str]:
 
 
 def attributes(seen: Visit, name: str) -> set[str]:
-    return {
-        str(row.get_attribute(f"data-{name}")) for row in seen.page.locator("tr.sl-claim:visible").all()
-    }
+    return {str(row.get_attribute(f"data-{name}")) for row in seen.page.locator("tr.sl-claim:visible").all()}
 
 
 @pytest.fixture
