@@ -109,14 +109,30 @@ def test_identity_on_another_machine_by_its_verdict(make: Make) -> None:
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_measurement_by_its_verdict_only(same: bool, make: Make) -> None:
+def test_measurement_by_its_verdict_or_within_a_margin(same: bool, make: Make) -> None:
     claim = make("measurement", margin=0.1)
     rng = np.random.default_rng(0)
     fast, faster, level = (run(claim, rng.normal(x, 0.01, 15)) for x in (0.5, 2.0, 0.0))
     assert compare(fast, faster, same_machine=same) is None
     message = compare(fast, level, same_machine=same)
     assert message is not None
-    assert "supported and is now negligible" in message
+    assert "supported and is now negligible, the estimate as 0." in message
+    spread = np.linspace(-0.02, 0.02, 15)
+    above, below = run(claim, 0.12 + spread), run(claim, 0.095 + spread)
+    assert (above.verdict, below.verdict) == ("supported", "inconclusive")
+    assert compare(above, below, same_machine=same) is None
+    assert compare(below, above, same_machine=same) is None
+    far = run(claim, 0.25 + spread)
+    assert compare(far, below, same_machine=same) is not None
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_measurement_never_the_opposite(same: bool, make: Make) -> None:
+    claim = make("measurement", margin=0.001)
+    faster, slower = (run(claim, np.full(15, x) + np.linspace(0, 1e-9, 15)) for x in (0.0011, -0.0011))
+    message = compare(faster, slower, same_machine=same)
+    assert message is not None
+    assert "supported and is now contradicted" in message
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,19 @@ def test_a_damaged_record(kept: Path, begin: Begin, text: str) -> None:
         lab.tuned("arm", GRID, never)
 
 
+def test_only_what_is_missing_is_swept(
+    tuning: Path, kept: Path, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SURVEYLAB_TUNE_KEPT", str(kept))
+    begin(seed=1000)
+    assert lab.tuned("arm", GRID, never) == 0.1
+    assert lab.tuned("new", GRID, lambda rates: SCORES) == 0.1
+    assert set(json.loads(tuning.read_text())) == {"arm", "new"}
+    other = [0.001, 0.1, 10.0]
+    assert lab.tuned("arm", other, lambda rates: SCORES) == 0.1
+    assert json.loads(tuning.read_text())["arm"]["grid"] == other
+
+
 @pytest.mark.parametrize("started_empty", [True, False])
 def test_a_sweep_is_recorded(tuning: Path, kept: Path, begin: Begin, shown: Any, started_empty: bool) -> None:
     if started_empty:

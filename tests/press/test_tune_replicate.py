@@ -43,6 +43,21 @@ def test_tune_uses_other_streams_than_the_published_run(root, surveylab):
     assert kept["arm"]["scores"] == [[1000]] and kept["arm"]["profile"] == "standard"
 
 
+def test_tune_missing_shows_the_chapter_what_is_kept(root, surveylab):
+    kept = root / "book/tuning/demo/one.json"
+    sweep = (
+        "import json, os, pathlib\n"
+        "if 'SURVEYLAB_TUNE' in os.environ:\n"
+        "    held = os.environ.get('SURVEYLAB_TUNE_KEPT')\n"
+        "    found = {'arm': {'rate': 1, 'grid': [1], 'scores': [[len(held or '')]]}}\n"
+        "    pathlib.Path(os.environ['SURVEYLAB_TUNE']).write_text(json.dumps(found))"
+    )
+    write_chapter(root, "demo/one", [GOOD[0], sweep])
+    for options, length in (([], 0), (["--missing"], len(str(kept)))):
+        assert surveylab("tune", "one", *options).code == 0
+        assert json.loads(kept.read_text())["arm"]["scores"] == [[length]]
+
+
 @pytest.mark.parametrize(
     ("cell", "said"),
     [

@@ -223,8 +223,9 @@ def agreement(published: Evidence, again: Evidence, *, same_machine: bool, compa
 
     On the same versions and processor the values must be equal to the last digit. Elsewhere arithmetic
     differs, and training amplifies it: there a Welch test at 1 %, divided by the number of comparisons, must
-    not separate the two runs, and the verdict must never be the opposite. A measurement of time is compared
-    by its verdict only.
+    not separate the two runs, and the verdict must never be the opposite. A measurement of time has the same
+    verdict or, where it lies so near the margin that the next run may decide otherwise, an estimate less than
+    one margin away; and never the opposite verdict.
 
     Args:
         published: The evidence in the published notebook.
@@ -243,8 +244,16 @@ def agreement(published: Evidence, again: Evidence, *, same_machine: bool, compa
         if before != now:
             return f"{name}: {field} was published as {before!r} and is now {now!r}"
     verdicts = f"the verdict was published as {published.verdict} and is now {again.verdict}"
+    opposite = {published.verdict, again.verdict} == {"supported", "contradicted"}
     if published.kind in ("source", "measurement") or (published.kind == "identity" and not same_machine):
-        return None if published.verdict == again.verdict else f"{name}: {verdicts}"
+        if published.verdict == again.verdict:
+            return None
+        if published.kind != "measurement":
+            return f"{name}: {verdicts}"
+        assert published.estimate is not None and again.estimate is not None and published.margin is not None
+        if not opposite and abs(published.estimate - again.estimate) < published.margin:
+            return None
+        return f"{name}: {verdicts}, the estimate as {published.estimate:.3g} and now {again.estimate:.3g}"
     before, now = np.asarray(published.values), np.asarray(again.values)
     if same_machine:
         if before.shape != now.shape:
@@ -257,7 +266,7 @@ def agreement(published: Evidence, again: Evidence, *, same_machine: bool, compa
                 f"{_position(first)}: published {float(before[first])!r}, now {float(now[first])!r}"
             )
         return None if published.verdict == again.verdict else f"{name}: {verdicts} from equal values"
-    if {published.verdict, again.verdict} == {"supported", "contradicted"}:
+    if opposite:
         return f"{name}: {verdicts}, the opposite"
     p = _welch(before.ravel(), now.ravel())
     if p < (1 - LEVEL) / comparisons:

@@ -2,7 +2,8 @@
 
 A chapter asks for the rate of an arm with `tuned`. In an ordinary run the answer comes from
 ``book/tuning/<chapter>.json``; ``surveylab tune`` runs the chapter with other seeds and lets each arm's sweep
-write that file. A comparison in which both arms use one rate mostly compares how well that rate suits them.
+write that file; with ``--missing``, arms that it holds already keep what they have. A comparison in which
+both arms use one rate mostly compares how well that rate suits them.
 """
 
 from __future__ import annotations
@@ -48,8 +49,11 @@ def tuned(arm: str, rates: Sequence[float], sweep: Callable[[list[float]], Tenso
     if sorted(set(rates)) != rates or len(rates) < 3:
         raise TuningError(f"{arm}: rates must be at least three, ascending and distinct; got {rates}")
     if is_tuning():
-        entry = _sweep(arm, rates, sweep)
         path = Path(os.environ["SURVEYLAB_TUNE"])
+        kept = os.environ.get("SURVEYLAB_TUNE_KEPT")
+        entry = _read(Path(kept)).get(arm) if kept else None
+        if entry is None or entry["grid"] != rates:
+            entry = _sweep(arm, rates, sweep)
         path.write_text(json.dumps(_read(path) | {arm: entry}, indent=1) + "\n", encoding="utf-8")
         return float(entry["rate"])
     run = current()

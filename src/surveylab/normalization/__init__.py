@@ -6,6 +6,7 @@ They standardise values over different axes, by one shared function, `standardis
 from surveylab.normalization.adain import AdaIN, adaptive_instance_norm, conditional_instance_norm
 from surveylab.normalization.batch_norm import batch_norm, batch_norm_reference
 from surveylab.normalization.batch_norm_layers import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from surveylab.normalization.ghost_batch_norm import GhostBatchNorm2d, ghost_batch_norm
 from surveylab.normalization.group_norm import GroupNorm, group_norm
 from surveylab.normalization.instance_norm import (
     InstanceNorm1d,
@@ -21,6 +22,7 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "GhostBatchNorm2d",
     "GroupNorm",
     "InstanceNorm1d",
     "InstanceNorm2d",
@@ -30,6 +32,7 @@ __all__ = [
     "batch_norm",
     "batch_norm_reference",
     "conditional_instance_norm",
+    "ghost_batch_norm",
     "group_norm",
     "instance_norm",
     "layer_norm",

@@ -241,8 +241,13 @@ def replicate(chapters: Sequence[str], seed: int, workers: int, scheduler: str |
     show_default=True,
     help="Rates are chosen on other streams than those of the published run (seed 0).",
 )
+@click.option(
+    "--missing",
+    is_flag=True,
+    help="Sweep only new arms and those with another grid; keep the others' rates.",
+)
 @_execution
-def tune(chapter: str, seed: int, device: str, timeout: int) -> int:
+def tune(chapter: str, seed: int, missing: bool, device: str, timeout: int) -> int:
     """Find a chapter's learning rates and keep them in book/tuning/.
 
     The whole sweep is kept and shown in the chapter. A best rate at the edge of its grid is an error: the
@@ -256,7 +261,7 @@ def tune(chapter: str, seed: int, device: str, timeout: int) -> int:
 
     project = Project.find()
     (name,) = project.select([chapter])
-    find_rates(project, name, click.echo, seed=seed, device=device, timeout=timeout)
+    find_rates(project, name, click.echo, seed=seed, device=device, timeout=timeout, missing=missing)
     return 0
 
 

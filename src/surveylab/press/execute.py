@@ -113,7 +113,7 @@ def kernel_environment(root: Path) -> dict[str, str]:
     Thread counts are left alone: they are the machine's, and part of the provenance.
     """
     environment = dict(os.environ)
-    for name in ("SURVEYLAB_VERIFY", "SURVEYLAB_TUNE", "MPLBACKEND", "PYTHONSTARTUP"):
+    for name in ("SURVEYLAB_VERIFY", "SURVEYLAB_TUNE", "SURVEYLAB_TUNE_KEPT", "MPLBACKEND", "PYTHONSTARTUP"):
         environment.pop(name, None)
     environment |= {
         "SURVEYLAB_ROOT": str(root),

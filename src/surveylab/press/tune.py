@@ -26,6 +26,7 @@ def tune(
     seed: int = SEED,
     device: str = "auto",
     timeout: int = CELL_TIMEOUT,
+    missing: bool = False,
 ) -> Path:
     """Execute a chapter's sweeps and write what they found.
 
@@ -48,7 +49,8 @@ def tune(
             chapter,
             seed=seed,
             device=device,
-            environment={"SURVEYLAB_TUNE": str(found)},
+            environment={"SURVEYLAB_TUNE": str(found)}
+            | ({"SURVEYLAB_TUNE_KEPT": str(kept)} if missing else {}),
             timeout=timeout,
             strict=False,
         )
