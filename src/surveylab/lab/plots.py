@@ -20,6 +20,8 @@ from matplotlib.patches import Patch, Rectangle
 
 #: Okabe and Ito's palette without its yellow, which is too light for lines on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#555555")
+#: A colour for each normalisation, the same in every chapter.
+NORMS = dict(zip(("BN", "LN", "IN", "GN"), COLOURS, strict=False))
 #: A marker for each of the colours, so that none is told by its colour alone.
 MARKERS = ("o", "s", "^", "D", "v", "P")
 #: The colour of text and axes.
