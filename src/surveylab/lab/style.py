@@ -14,8 +14,9 @@ the colours and the texture of another photograph :math:`s`, the style [johnson2
 
 where the rows of :math:`F` are the channels of :math:`\phi_k` over :math:`n` positions. The features come
 from one layer of random filters a scale, which describe textures about as well as a deep trained network does
-[ustyuzhaninov2017what]. Half of the filters sum to zero: they see structure and not brightness, and content
-is compared by them alone.
+[ustyuzhaninov2017what]. Half of the filters sum to zero in each colour: their response does not change when
+a colour is made brighter everywhere, and content is compared by them alone. Contrast and the edges of colours
+they do see.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ class RandomFilters(nn.Module):
     """Features at three scales: 5x5 random filters and ReLU on the picture, and on its halves and quarters.
 
     The first half of the filters sum to zero in each colour. Each filter's response has mean square 1 on the
-    reference photographs, so that none outweighs the others.
+    reference photographs, so that none outweighs the others. Nothing is padded: beside zeros, brightness
+    would show. So a picture needs at least 5 positions a side at the last scale, 20 pixels for three.
 
     Args:
         reference: Photographs (N, 3, H, W).
@@ -103,7 +105,7 @@ class RandomFilters(nn.Module):
         found = []
         for place, bank in enumerate(self.banks):
             x = F.avg_pool2d(x, 2) if place else x
-            found.append(F.conv2d(x, bank, padding=2).relu())
+            found.append(F.conv2d(x, bank).relu())
         return tuple(found)
 
 
@@ -138,8 +140,9 @@ class Judge:
 class Stylist(nn.Module):
     """A network that restyles photographs of any even size; every convolution but the last is normalised.
 
-    Its first two convolutions halve the picture, one goes round a residual connection, and the last two bring
-    the size back: the plan of [johnson2016perceptual] in small.
+    The second convolution halves the picture, the third goes round a residual connection, the fourth works on
+    the doubled size again, and the last makes colours of channels: the plan of [johnson2016perceptual] in
+    small.
 
     Args:
         norm: Makes a normalisation for a number of channels. One that takes a second argument, such as
