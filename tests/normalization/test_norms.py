@@ -6,7 +6,7 @@ import copy
 import inspect
 import itertools
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ import torch
 from same_step import assert_same_step
 from tolerances import assert_close
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from surveylab.normalization import (
@@ -374,6 +375,34 @@ def test_autocast_equals_torch(
     ours, theirs = pair(kind, *arguments, **options)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert_as_exact(ours, theirs, draw(*shape, dtype=dtype), draw(*shape, dtype=dtype))
+
+
+@pytest.fixture
+def cuda_autocast() -> Iterator[None]:
+    """As `torch.autocast("cuda")`, which needs a GPU."""
+    torch.set_autocast_enabled("cuda", True)
+    yield
+    torch.set_autocast_enabled("cuda", False)
+
+
+@pytest.mark.usefixtures("cuda_autocast")
+@pytest.mark.parametrize(
+    ("dtype", "parameters"),
+    [(dtype, dtype) for dtype in (torch.float64, torch.float32, *LOW)]
+    + [(low, torch.float32) for low in LOW],
+)
+def test_autocast_on_cuda_gives_the_dtypes_of_torch(dtype: torch.dtype, parameters: torch.dtype) -> None:
+    """It raises Layer and Group Norm to float32, and only these. Fake tensors: no GPU is needed."""
+    with FakeTensorMode():
+        input = torch.empty(2, 6, 6, device="cuda", dtype=dtype)
+        weight = bias = torch.empty(6, device="cuda", dtype=parameters)
+        raised = torch.float64 if dtype == torch.float64 else torch.float32
+        for normalize in (layer_norm, F.layer_norm):
+            assert normalize(input, (6,), weight, bias).dtype == raised
+        for normalize in (group_norm, F.group_norm):
+            assert normalize(input, 3, weight, bias).dtype == raised
+        for normalize in (instance_norm, F.instance_norm):
+            assert normalize(input, weight=weight, bias=bias).dtype == dtype
 
 
 @each_layer
