@@ -397,12 +397,15 @@ def test_autocast_on_cuda_gives_the_dtypes_of_torch(dtype: torch.dtype, paramete
         input = torch.empty(2, 6, 6, device="cuda", dtype=dtype)
         weight = bias = torch.empty(6, device="cuda", dtype=parameters)
         raised = torch.float64 if dtype == torch.float64 else torch.float32
-        for normalize in (layer_norm, F.layer_norm):
-            assert normalize(input, (6,), weight, bias).dtype == raised
-        for normalize in (group_norm, F.group_norm):
-            assert normalize(input, 3, weight, bias).dtype == raised
-        for normalize in (instance_norm, F.instance_norm):
-            assert normalize(input, weight=weight, bias=bias).dtype == dtype
+        for found, wanted in (
+            (layer_norm(input, (6,), weight, bias), raised),
+            (F.layer_norm(input, (6,), weight, bias), raised),
+            (group_norm(input, 3, weight, bias), raised),
+            (F.group_norm(input, 3, weight, bias), raised),
+            (instance_norm(input, weight=weight, bias=bias), dtype),
+            (F.instance_norm(input, weight=weight, bias=bias), dtype),
+        ):
+            assert found.dtype == wanted
 
 
 @each_layer
