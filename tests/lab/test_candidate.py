@@ -80,7 +80,22 @@ class Infinite(Norm):
 
 class Deaf(Norm):
     def forward(self, x):
+        return x.detach() * self.weight[:, None, None]
+
+
+class Fixed(Norm):
+    def forward(self, x):
         return x.detach()
+
+
+class Steep(Norm):
+    def forward(self, x):
+        return x * self.weight[:, None, None] + (x - x).abs().sqrt()
+
+
+class SteepWeight(Norm):
+    def forward(self, x):
+        return x + (self.weight - self.weight).sqrt()[:, None, None]
 
 
 class OnlyTraining(Norm):
@@ -218,7 +233,10 @@ def test_other_kinds_of_methods(mine: Path, shown: Shown) -> None:
         ),
         ("mine:Tuple", r"must keep the shape .*; in training it returns \(tensor"),
         ("mine:Infinite", "returns values that are not finite in training"),
-        ("mine:Deaf", "passes no gradient on in training; does it detach its input"),
+        ("mine:Deaf", "passes no gradient on to its input in training; does it detach it"),
+        ("mine:Fixed", "passes no gradient on in training; does it detach its input"),
+        ("mine:Steep", "has a gradient with respect to its input that is not finite"),
+        ("mine:SteepWeight", "has a gradient with respect to weight that is not finite"),
         ("mine:Assigned", r"does not compute the same where several train together: .* buffers .* in place"),
         ("mine:Hidden", "does not compute the same where several train together"),
     ],

@@ -14,6 +14,7 @@ from torch import nn
 
 from surveylab import lab
 from surveylab.lab.models import Norm, no_norm
+from surveylab.lab.session import current
 
 GRID = [2.0**-9, 2.0**-3, 2.0**0]
 
@@ -85,6 +86,23 @@ def test_an_arm_without_a_tuned_rate_is_an_error_but_one_may_be_found(
     # The sweep, up to the highest rate, on seeds of its own; then the arm, not at the rate that is too low.
     assert [seed for seed, _ in seen] == [1000, 0]
     assert seen[0][1] == GRID[-1] and seen[1][1] in GRID[1:]
+
+
+def test_a_rate_is_sought_with_as_many_scouts_whether_it_is_kept_or_not(
+    root: Path, comparison: lab.Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scouts = []
+
+    def watched(build, data, streams, rates, **options):
+        scouts.append(len(streams))
+        return torch.eye(3)[1][:, None].expand(3, len(streams))
+
+    monkeypatch.setattr("surveylab.lab.comparison.sweep", watched)
+    monkeypatch.setattr(lab.Comparison, "_train", lambda *_, **__: None)
+    comparison.run_untuned("mine", no_norm)
+    monkeypatch.setenv("SURVEYLAB_TUNE", str(root / "tuning.json"))
+    comparison.rate("plain", no_norm)
+    assert scouts == [current().replicates] * 2 and 3 * scouts[0] == len(comparison.streams)
 
 
 @pytest.mark.parametrize(("best", "told"), [(0, True), (1, False), (2, True)])

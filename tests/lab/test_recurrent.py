@@ -151,6 +151,28 @@ def test_a_population_equals_a_loop(kind: Any) -> None:
             assert_close(actual[r], wanted, offset=1e3)
 
 
+@each_kind
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "masked"])
+def test_gradients_of_offsets_are_the_signals_that_reach_the_states(
+    kind: type[Recurrent], lengths: Tensor | None
+) -> None:
+    network, input = make(kind, LayerNorm), draw(B, T, INPUTS)
+    offsets = torch.zeros(T, B, HIDDEN, dtype=torch.float64, requires_grad=True)
+    outputs, last = network(input, lengths, offsets=offsets)
+    assert all(torch.equal(a, b) for a, b in zip((outputs, last), network(input, lengths), strict=True))
+    target = draw(B, HIDDEN)
+    (signal,) = torch.autograd.grad((last * target).sum(), offsets)
+    ends = torch.full((B,), T) if lengths is None else lengths
+    for b, end in enumerate(ends.tolist()):
+        assert_close(signal[end - 1, b], target[b])
+        assert not signal[end:, b].any()
+    for t, h in ((0, 1), (3, 2)):  # by differences
+        step = torch.zeros_like(offsets)
+        step[t, :, h] = 1e-6
+        up, down = ((network(input, lengths, offsets=s)[1] * target).sum(1) for s in (step, -step))
+        assert torch.allclose(signal[t, :, h], (up - down).detach() / 2e-6, rtol=1e-5, atol=1e-8)
+
+
 class Watching(nn.Module):
     """Notes the shape of what it normalises."""
 

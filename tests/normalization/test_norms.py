@@ -6,7 +6,7 @@ import copy
 import inspect
 import itertools
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ import torch
 from same_step import assert_same_step
 from tolerances import assert_close
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from surveylab.normalization import (
@@ -197,21 +198,31 @@ def assert_as_exact(
         input, grad: What they are given, and the gradient of their output.
         cancels: How many times larger than its spread the input is, where it keeps digits enough to tell.
     """
-    results = []
+    results: list[dict[str, Tensor]] = []
     exact = copy.deepcopy(theirs).double()
     for layer, dtype in ((ours, input.dtype), (theirs, input.dtype), (exact, torch.float64)):
         leaf = input.to(dtype).clone().requires_grad_()
+        leaves = {"input": leaf} | dict(layer.named_parameters())
         output = layer(leaf)
-        grads = torch.autograd.grad(output, [leaf, *layer.parameters()], grad.to(dtype))
-        results.append([output, *grads, *layer.buffers()])
-    total = float(grad.double().abs().sum())
-    for place, (actual, same, expected) in enumerate(zip(*results, strict=True)):
-        assert actual.dtype == same.dtype
-        if place < 2:
-            offset = 10 * cancels if input.dtype == torch.float32 else 0.0
-        else:  # sums: of what was rounded, and a rounding each
-            offset = total * cancels if actual.dtype == torch.float32 else 0.0
-        assert_close(actual, expected, offset=offset)
+        grads = torch.autograd.grad(output, list(leaves.values()), grad.to(dtype))
+        results.append(
+            {"output": output} | dict(zip(leaves, grads, strict=True)) | dict(layer.named_buffers())
+        )
+    summed = input.numel() / ours.get_parameter("weight").numel()  # values that share a parameter
+    offsets = {  # of what was rounded on the way: each value by itself, or a sum of such errors, or of values
+        "output": 10 * cancels,
+        "input": 10 * cancels,
+        "weight": 5 * cancels * summed**0.5,
+        "bias": float(grad.double().abs().sum()),
+        "running_mean": 10 * cancels,
+        "running_var": 10.0,
+    }
+    for name, expected in results[2].items():
+        actual = results[0][name]
+        assert actual.dtype == results[1][name].dtype, name
+        # What is stored in half precision is rounded when it is stored, and only then.
+        low = (input if name in ("output", "input") else actual).dtype != torch.float32
+        assert_close(actual, expected, offset=0.0 if low else offsets.get(name, 0.0))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, *LOW])
@@ -238,7 +249,9 @@ def test_a_large_mean_does_no_harm(
     spread = 1.0 if dtype == torch.float32 else 1.0 + mean / 100  # so that many different values are left
     input = (draw(*shape) * spread + mean).to(dtype)
     ours, theirs = pair(kind, *arguments, **options)
-    assert_as_exact(ours, theirs, input, draw(*shape, dtype=dtype), cancels=1 + mean / spread)
+    # Of mean 0 in each channel, else a weight's gradient would mostly show by how little the mean was missed.
+    grad = draw(input.numel(), dtype=dtype).view(shape)
+    assert_as_exact(ours, theirs, input, grad, cancels=1 + mean / spread)
 
 
 @pytest.mark.parametrize(
@@ -362,6 +375,37 @@ def test_autocast_equals_torch(
     ours, theirs = pair(kind, *arguments, **options)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert_as_exact(ours, theirs, draw(*shape, dtype=dtype), draw(*shape, dtype=dtype))
+
+
+@pytest.fixture
+def cuda_autocast() -> Iterator[None]:
+    """As `torch.autocast("cuda")`, which needs a GPU."""
+    torch.set_autocast_enabled("cuda", True)
+    yield
+    torch.set_autocast_enabled("cuda", False)
+
+
+@pytest.mark.usefixtures("cuda_autocast")
+@pytest.mark.parametrize(
+    ("dtype", "parameters"),
+    [(dtype, dtype) for dtype in (torch.float64, torch.float32, *LOW)]
+    + [(low, torch.float32) for low in LOW],
+)
+def test_autocast_on_cuda_gives_the_dtypes_of_torch(dtype: torch.dtype, parameters: torch.dtype) -> None:
+    """It raises Layer and Group Norm to float32, and only these. Fake tensors: no GPU is needed."""
+    with FakeTensorMode():
+        input = torch.empty(2, 6, 6, device="cuda", dtype=dtype)
+        weight = bias = torch.empty(6, device="cuda", dtype=parameters)
+        raised = torch.float64 if dtype == torch.float64 else torch.float32
+        for found, wanted in (
+            (layer_norm(input, (6,), weight, bias), raised),
+            (F.layer_norm(input, (6,), weight, bias), raised),
+            (group_norm(input, 3, weight, bias), raised),
+            (F.group_norm(input, 3, weight, bias), raised),
+            (instance_norm(input, weight=weight, bias=bias), dtype),
+            (F.instance_norm(input, weight=weight, bias=bias), dtype),
+        ):
+            assert found.dtype == wanted
 
 
 @each_layer

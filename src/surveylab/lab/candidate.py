@@ -139,7 +139,16 @@ class _Trial:
             if not y.requires_grad:
                 self._fail(f"passes no gradient on in {mode}; does it detach its input?")
             if training:
-                self._attempt("fails in the backward pass", y.sum().backward)
+                self._backward(made, x, y)
+
+    def _backward(self, made: nn.Module, x: Tensor, y: Tensor) -> None:
+        # From random values: the sum of what a normalisation returns hardly depends on its input.
+        self._attempt("fails in the backward pass", y.backward, _noise(y.shape, seed=1))
+        if x.grad is None:
+            self._fail("passes no gradient on to its input in training; does it detach it?")
+        for what, leaf in {"its input": x, **dict(made.named_parameters())}.items():
+            if leaf.grad is not None and not leaf.grad.isfinite().all():
+                self._fail(f"has a gradient with respect to {what} that is not finite")
 
     def population(self, shape: torch.Size) -> list[str]:
         """Two replicas together, against one of them alone; what there is to say about it."""
@@ -180,5 +189,5 @@ class _Trial:
         return f"candidate {self._spec!r}: {self._spec.partition(':')[2]}({given}) {what}"
 
 
-def _noise(shape: torch.Size) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 2 + 1
+def _noise(shape: torch.Size, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * 2 + 1

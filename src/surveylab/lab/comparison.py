@@ -79,9 +79,12 @@ class Comparison:
         return self._train(norm, batch, self.rate(arm, norm, batch), arm, every=every, watch=watch)
 
     def run_untuned(self, arm: str, norm: Norm, batch: int = 16) -> Population:
-        """As `run`, for a method the tuning file does not know: its rate is found first, on other seeds."""
-        others = make_streams(current().seed + 1000, current().replicates)
-        best = int(self._sweep(norm, batch, others, list(self.rates)).mean(1).argmax())
+        """As `run`, for a method the tuning file does not know: its rate is found first, on other seeds.
+
+        One population finds it, as for the arms it is compared with: more scouts would find it more exactly.
+        """
+        scouts = make_streams(current().seed + 1000, current().replicates, populations=1)
+        best = int(self._sweep(norm, batch, scouts, list(self.rates)).mean(1).argmax())
         if best in (0, len(self.rates) - 1) and current().profile != "smoke":
             say(f"The best rate found for {arm}, {self.rates[best]:g}, is an end of its grid; see beyond it.")
         return self._train(norm, batch, self.rates[best], arm)

@@ -47,12 +47,16 @@ class Recurrent(nn.Module, ABC):
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -(hidden_size**-0.5), hidden_size**-0.5)  # as torch does
 
-    def forward(self, input: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, input: Tensor, lengths: Tensor | None = None, *, offsets: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Read sequences from a state of zeros.
 
         Args:
             input: Sequences, (B, T, I).
             lengths: How many steps of each to read, (B,), at most T; the rest is padding. All by default.
+            offsets: Added to the hidden state after each step, (T, B, H), so that a gradient with respect to
+                one is the signal that reaches that state.
 
         Returns:
             The hidden states after every step, (B, T, H), 0 where a sequence has ended; and after each
@@ -69,6 +73,8 @@ class Recurrent(nn.Module, ABC):
         outputs = []
         for t in range(input.shape[1]):
             new = self.step(from_input[t], state)
+            if offsets is not None:
+                new = (new[0] + offsets[t], *new[1:])
             if lengths is None:
                 state = new
                 outputs.append(new[0])

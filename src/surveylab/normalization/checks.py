@@ -1,7 +1,8 @@
-"""Errors of torch's types that say what would be right."""
+"""Errors of torch's types that say what would be right; and the dtypes that autocast would choose."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from surveylab.normalization.standardise import statistics_dtype
@@ -42,3 +43,20 @@ def check_positions(input: Tensor) -> None:
             f"Expected more than 1 spatial element when training, but the input has shape {shape}, not "
             "(batch, channels, ...): the variance of one value is 0 and its output the bias"
         )
+
+
+def autocasted(
+    input: Tensor, weight: Tensor | None, bias: Tensor | None
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Raise half precision to float32 where torch's Layer and Group Norm do: under CUDA's autocast.
+
+    It leaves Batch and Instance Norm as they are, and on the CPU all of them.
+    """
+    if input.device.type != "cuda" or not torch.is_autocast_enabled("cuda"):
+        return input, weight, bias
+
+    def raised(tensor: Tensor) -> Tensor:
+        return tensor.to(statistics_dtype(tensor.dtype))
+
+    weight, bias = (None if tensor is None else raised(tensor) for tensor in (weight, bias))
+    return raised(input), weight, bias

@@ -28,7 +28,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from surveylab.normalization.checks import check_input, check_parameters
+from surveylab.normalization.checks import autocasted, check_input, check_parameters
 from surveylab.normalization.layers import AffineNorm
 from surveylab.normalization.standardise import standardise
 
@@ -54,7 +54,7 @@ def group_norm(
         eps: Added to the variance inside the root.
 
     Returns:
-        The normalised input: same shape and dtype.
+        The normalised input: same shape and dtype (float32 under autocast on CUDA).
         NOTE: its memory layout is that of the input, whatever that is (torch: contiguous or channels-last).
 
     Raises:
@@ -75,6 +75,7 @@ def group_norm(
             f"num_groups is {num_groups}: each group is one value and its output the bias. Use fewer groups"
         )
     check_input(input, eps)
+    input, weight, bias = autocasted(input, weight, bias)
     check_parameters(input, {"weight": weight, "bias": bias}, shape[1:2], "one value for each channel")
     size = channels // num_groups
     grouped = (batch, num_groups, size, positions)  # (B, C, ...) -> (B, G, K, S)

@@ -31,7 +31,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from surveylab.normalization.checks import check_input, check_parameters
+from surveylab.normalization.checks import autocasted, check_input, check_parameters
 from surveylab.normalization.layers import AffineNorm
 from surveylab.normalization.standardise import standardise
 
@@ -56,7 +56,7 @@ def layer_norm(
         eps: Added to the variance inside the root.
 
     Returns:
-        The normalised input: same shape and dtype, contiguous.
+        The normalised input: same shape and dtype (float32 under autocast on CUDA), contiguous.
 
     Raises:
         RuntimeError: A shape or dtype that does not fit the input's.
@@ -72,6 +72,7 @@ def layer_norm(
             f"and the input has shape {tuple(input.shape)}"
         )
     check_input(input, eps)
+    input, weight, bias = autocasted(input, weight, bias)
     check_parameters(input, {"weight": weight, "bias": bias}, shape, "one value for each feature")
     examples, features = input.shape[: -len(shape)].numel(), input.shape[-len(shape) :].numel()
     rows, beside = (examples, features), (1, features)  # (..., *normalized_shape) -> (M, D)
