@@ -26,6 +26,7 @@ from surveylab.normalization import (
     group_norm,
     instance_norm,
     layer_norm,
+    standardise,
 )
 
 Draw = Callable[..., Tensor]
@@ -323,6 +324,7 @@ def test_views_equal_torch(
 def test_parameters_may_be_views(draw: Draw) -> None:
     input, weight, bias = draw(4, 3, 5), draw(5, 3).t(), draw(3, 10)[:, ::2]
     assert_close(layer_norm(input, (3, 5), weight, bias), F.layer_norm(input, (3, 5), weight, bias))
+    assert layer_norm(input[:0], (3, 5), weight, bias).shape == (0, 3, 5)
 
 
 @pytest.mark.parametrize(
@@ -513,6 +515,13 @@ def test_a_negative_eps_is_an_error(call: Callable[[Any], Tensor]) -> None:
     assert call(FUNCTIONS).isnan().all()
     with pytest.raises(ValueError, match=r"eps should be zero or more, but is -1\.0"):
         call({function: function for function in FUNCTIONS})
+
+
+def test_axes_are_counted_from_the_last() -> None:
+    """Else they would be others under vmap, where replicas stand in front."""
+    for axes in ((1,), (0, -1)):
+        with pytest.raises(ValueError, match=r"axes should be counted from the last.* but are \(.*\)"):
+            standardise(ones(3, 4), (3, 4), axes, (1, 4))
 
 
 @pytest.mark.parametrize(

@@ -101,13 +101,18 @@ def standardise(
     Returns:
         The standardised input, of its shape, dtype and memory layout; the mean and the biased variance, the
         axes kept with length 1, neither differentiable. An input with no values has mean 0 and variance 1.
+
+    Raises:
+        ValueError: An axis that is not counted from the last: replicas stand in front of the first.
     """
+    if any(axis >= 0 for axis in axes):
+        raise ValueError(f"axes should be counted from the last, such as (-1,), but are {axes}")
     if input.numel() > 0:
         return _applied(input, weight, bias, shape, axes, parameters, eps)
     kept = [1 if axis - len(shape) in axes else length for axis, length in enumerate(shape)]
     values = input.reshape(shape)
     for parameter, combine in ((weight, torch.mul), (bias, torch.add)):  # they get a gradient, of 0
-        values = values if parameter is None else combine(values, parameter.view(parameters))
+        values = values if parameter is None else combine(values, parameter.reshape(parameters))
     return values.to(input.dtype).view(input.shape), input.new_zeros(kept), input.new_ones(kept)
 
 
