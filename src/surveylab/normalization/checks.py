@@ -36,12 +36,15 @@ def check_parameters(
 
 
 def check_positions(input: Tensor) -> None:
-    """Raise what torch raises where a channel has a single position."""
+    """Raise what torch raises where a channel has a single position, or no axis of them."""
     shape = tuple(input.shape)
-    if len(shape) < 3 or input.shape[2:].numel() == 1:
+    if len(shape) < 3:
+        raise ValueError(f"input should have shape (batch, channels, positions, ...), but has {shape}")
+    if input.shape[2:].numel() == 1:
         raise ValueError(
-            f"Expected more than 1 spatial element when training, but the input has shape {shape}, not "
-            "(batch, channels, ...): the variance of one value is 0 and its output the bias"
+            f"Expected more than 1 spatial element when training, but each channel of the input {shape} has "
+            "a single position: its variance is 0 and its output the bias. Use larger maps, or Layer or "
+            "Group Norm"
         )
 
 
