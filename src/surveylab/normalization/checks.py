@@ -33,6 +33,9 @@ def check_parameters(
                 f"{name} is {tensor.dtype} but the input is {input.dtype}: convert one of them, for instance "
                 f"by module.to({input.dtype})"
             )
+    weight, bias = parameters["weight"], parameters["bias"]
+    if weight is not None and bias is not None and weight.dtype != bias.dtype:
+        raise RuntimeError(f"weight and bias should have one dtype, but are {weight.dtype} and {bias.dtype}")
 
 
 def check_positions(input: Tensor) -> None:

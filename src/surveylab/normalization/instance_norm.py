@@ -26,6 +26,7 @@ Pitfalls:
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -142,6 +143,18 @@ class InstanceNormBase(ChannelNorm):
             self.eps,
         )
         return output.squeeze(0) if single else output
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
+    ) -> None:
+        given = [prefix + name for name in ("running_mean", "running_var") if prefix + name in state_dict]
+        if given and local_metadata.get("version") is None and not self.track_running_stats:
+            *_, errors = args
+            errors.append(
+                f"Unexpected running stats buffer(s) {' and '.join(given)}: the state dict is of a time when "
+                "these layers kept them by default. Remove them from it, or set track_running_stats=True"
+            )
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
 
 class InstanceNorm1d(InstanceNormBase):
