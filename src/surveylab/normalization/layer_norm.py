@@ -102,9 +102,9 @@ class LayerNorm(AffineNorm):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        shape = (
-            (int(normalized_shape),) if isinstance(normalized_shape, Integral) else tuple(normalized_shape)
-        )
+        if isinstance(normalized_shape, int | Integral):
+            normalized_shape = (int(normalized_shape),)
+        shape = tuple(normalized_shape)
         super().__init__(shape, elementwise_affine, elementwise_affine and bias, device, dtype)
         self.normalized_shape = shape
         self.eps = eps
