@@ -12,7 +12,7 @@ def check_input(input: Tensor, eps: float) -> None:
     """Raise what torch raises for a dtype; and for a negative eps, of which torch makes NaN in silence."""
     if not input.is_floating_point():
         raise NotImplementedError(f"input should be floating point, but is {input.dtype}: convert it")
-    if eps < 0:  # NOTE: only torch's Batch Norm raises here
+    if eps < 0:  # NOTE: of torch's norms only Batch Norm raises here
         raise ValueError(f"eps should be zero or more, but is {eps}")
 
 
@@ -36,6 +36,13 @@ def check_parameters(
     weight, bias = parameters["weight"], parameters["bias"]
     if weight is not None and bias is not None and weight.dtype != bias.dtype:
         raise RuntimeError(f"weight and bias should have one dtype, but are {weight.dtype} and {bias.dtype}")
+
+
+def check_running(running_mean: Tensor | None, running_var: Tensor | None) -> None:
+    """Raise an error where one of the running statistics is missing."""
+    if (running_mean is None) != (running_var is None):
+        given = "running_var" if running_mean is None else "running_mean"
+        raise ValueError(f"running_mean and running_var belong together, but only {given} was given")
 
 
 def check_positions(input: Tensor) -> None:

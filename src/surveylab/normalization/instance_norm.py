@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from surveylab.normalization.batch_norm import batch_norm
-from surveylab.normalization.checks import check_input, check_parameters, check_positions
+from surveylab.normalization.checks import check_input, check_parameters, check_positions, check_running
 from surveylab.normalization.layers import ChannelNorm
 from surveylab.normalization.standardise import move_running, standardise
 
@@ -79,9 +79,7 @@ def instance_norm(
         return batch_norm(input, running_mean, running_var, weight, bias, training=False, eps=eps)
     shape = tuple(input.shape)
     check_positions(input)
-    if (running_mean is None) != (running_var is None):
-        given = "running_var" if running_mean is None else "running_mean"
-        raise ValueError(f"running_mean and running_var belong together, but only {given} was given")
+    check_running(running_mean, running_var)
     check_input(input, eps)
     per_channel = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     check_parameters(input, per_channel, shape[1:2], "one value for each channel")
