@@ -66,6 +66,8 @@ SHAPES: dict[str, list[Shape]] = {
     "GN": PICTURES,
 }
 POPULATION = f"ours / torch, {REPLICAS} replicas"
+FROZEN = "ours / torch, frozen"  # the gradient of the input alone
+FIRST = "ours / torch, first layer"  # those of the parameters alone
 COLUMNS = [
     "torch ms",
     "ours / torch",
@@ -73,22 +75,27 @@ COLUMNS = [
     "torch compiled / torch",
     "labml / ours",
     "ours / copy",
+    FROZEN,
+    FIRST,
     POPULATION,
 ]
 
 
-def training_step(layer: Callable[[Tensor], Tensor], shape: Shape, parameters: Sequence[Tensor]) -> Step:
-    """A forward and a backward pass of a layer, on data of its own."""
+def training_step(
+    layer: Callable[[Tensor], Tensor], shape: Shape, parameters: Sequence[Tensor], *, first: bool = False
+) -> Step:
+    """A forward and a backward pass of a layer, on data of its own; a first layer's needs no gradient."""
     generator = torch.Generator().manual_seed(0)
-    input = torch.randn(shape, generator=generator).requires_grad_()
+    input = torch.randn(shape, generator=generator).requires_grad_(not first)
     grad = torch.randn(shape, generator=generator)
-    return lambda: torch.autograd.grad(layer(input), [input, *parameters], grad)
+    leaves = [*([] if first else [input]), *(p for p in parameters if p.requires_grad)]
+    return lambda: torch.autograd.grad(layer(input), leaves, grad)
 
 
-def single(layer: nn.Module, shape: Shape, *, compiled: bool = False) -> Step:
+def single(layer: nn.Module, shape: Shape, *, compiled: bool = False, first: bool = False) -> Step:
     """A training step of one layer."""
     parameters = list(layer.parameters())
-    return training_step(torch.compile(layer) if compiled else layer, shape, parameters)
+    return training_step(torch.compile(layer) if compiled else layer, shape, parameters, first=first)
 
 
 def population(make: Make, shape: Shape) -> Step:
@@ -133,6 +140,10 @@ def measure(method: str, shape: Shape) -> dict[str, float]:
             "torch compiled": single(theirs(shape), shape, compiled=True),
             "labml": single(labml(shape), shape),
             "copy": copied(shape),
+            "torch frozen": single(theirs(shape).requires_grad_(False), shape),
+            "ours frozen": single(ours(shape).requires_grad_(False), shape),
+            "torch first": single(theirs(shape), shape, first=True),
+            "ours first": single(ours(shape), shape, first=True),
         }
     )
     row = {
@@ -142,6 +153,8 @@ def measure(method: str, shape: Shape) -> dict[str, float]:
         "torch compiled / torch": ratio(seconds, "torch compiled", "torch"),
         "labml / ours": ratio(seconds, "labml", "ours"),
         "ours / copy": ratio(seconds, "ours", "copy"),
+        FROZEN: ratio(seconds, "ours frozen", "torch frozen"),
+        FIRST: ratio(seconds, "ours first", "torch first"),
     }
     if torch.Size(shape).numel() <= LARGEST_REPLICA:
         seconds = timed({"torch": population(theirs, shape), "ours": population(ours, shape)})

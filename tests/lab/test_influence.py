@@ -69,9 +69,9 @@ class Remembering(nn.Module):
 
     last: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, persistent: bool) -> None:
         super().__init__()
-        self.register_buffer("last", torch.zeros(2, 3))
+        self.register_buffer("last", torch.zeros(2, 3), persistent=persistent)
 
     def forward(self, input: Tensor) -> Tensor:
         output = self.last.clone()
@@ -79,8 +79,11 @@ class Remembering(nn.Module):
         return output
 
 
-def test_state_is_anew_each_time() -> None:
-    assert not lab.influence_on(Remembering(), (2, 3), (0, 0)).any()
+@pytest.mark.parametrize("persistent", [True, False])
+def test_state_is_anew_each_time(persistent: bool) -> None:
+    layer = Remembering(persistent)
+    assert not lab.influence_on(layer, (2, 3), (0, 0)).any()
+    assert not layer.last.any()
 
 
 def test_errors() -> None:
@@ -91,3 +94,6 @@ def test_errors() -> None:
         lab.influence_on(nn.Flatten(), (N, C, S), AT)
     with pytest.raises(ValueError, match="is random"):
         lab.influence_on(nn.Dropout(0.5), (N, C, S), AT)
+    for broken in (lambda x: x * torch.nan, lambda x: x / 0):
+        with pytest.raises(ValueError, match="should give finite values, but gives some that are not"):
+            lab.influence_on(broken, (2, 3), (0, 0))

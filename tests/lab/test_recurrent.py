@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -127,7 +128,17 @@ def test_padding_and_batch_mates_do_not_matter(kind: type[Recurrent]) -> None:
     outputs, last = network(input, LENGTHS)
     padded = torch.arange(T) >= LENGTHS[:, None]
     assert not outputs[padded].any() and outputs[~padded].all()
-    assert torch.equal(network(input.masked_fill(padded.unsqueeze(-1), 1e3), LENGTHS)[0], outputs)
+    grads = torch.autograd.grad((outputs.sum(), last.sum()), list(network.parameters()))
+    for anything in (1e3, math.inf, math.nan):
+        leaf = input.masked_fill(padded.unsqueeze(-1), anything).requires_grad_()
+        found = network(leaf, LENGTHS)
+        assert torch.equal(found[0], outputs) and torch.equal(found[1], last)
+        on_input, *same = torch.autograd.grad(
+            (found[0].sum(), found[1].sum()), [leaf, *network.parameters()], materialize_grads=True
+        )
+        assert not on_input[padded].any() and on_input[~padded].all()
+        for actual, expected in zip(same, grads, strict=True):
+            assert torch.equal(actual, expected)
     for b, length in enumerate(LENGTHS.tolist()):
         alone, end = network(input[b : b + 1, :length])
         assert_close(outputs[b, :length], alone[0])
@@ -203,3 +214,12 @@ def test_errors() -> None:
     for shape in ((B, INPUTS), (B, 0, INPUTS), (B, T, INPUTS + 1)):
         with pytest.raises(ValueError, match=r"shape \(sequences, steps, 3\) with one step at least"):
             RNN(INPUTS, HIDDEN)(torch.zeros(shape))
+    for lengths in (torch.ones(B, 1), torch.ones(B + 1), torch.tensor(1)):
+        with pytest.raises(ValueError, match=r"lengths should have shape \(5,\), one for each sequence, but"):
+            RNN(INPUTS, HIDDEN)(torch.zeros(B, T, INPUTS), lengths)
+    for wrong in (-1, T + 1):
+        with pytest.raises(ValueError, match=f"from 0 to the input's 7 steps, but are .*, {wrong}\\]"):
+            RNN(INPUTS, HIDDEN)(torch.zeros(B, T, INPUTS), torch.tensor([7, 0, 7, 7, wrong]))
+    for shape in ((B, T, HIDDEN), (T, B, 1), (T, 1, HIDDEN)):
+        with pytest.raises(ValueError, match=r"offsets should have shape .*\(7, 5, 4\), but has"):
+            RNN(INPUTS, HIDDEN)(torch.zeros(B, T, INPUTS), offsets=torch.zeros(shape))

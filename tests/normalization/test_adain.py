@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable
 
@@ -114,6 +115,28 @@ def test_layer_scales_and_shifts_as_its_code_says(draw: Draw) -> None:
     assert repr(layer).startswith("AdaIN(\n  5, code_features=3, eps=1e-05\n  (style): Linear(")
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert layer(input, code).dtype == torch.float32
+
+
+def test_reset_starts_anew(draw: Draw) -> None:
+    layer = AdaIN(5, 3)
+    before = copy.deepcopy(layer.state_dict())
+    with torch.no_grad():
+        layer.style.bias.fill_(3)
+    layer.reset_parameters()
+    assert not layer.style.bias.any() and not torch.equal(layer.style.weight, before["style.weight"])
+    input = draw(4, 5, 6)
+    assert_close(layer(input, torch.zeros(4, 3)), instance_norm(input))
+    torch.manual_seed(0)
+    fresh = AdaIN(5, 3)
+    torch.manual_seed(0)
+    layer.reset_parameters()
+    assert torch.equal(layer.style.weight, fresh.style.weight)
+
+
+def test_a_code_for_each_example(draw: Draw) -> None:
+    for shape in ((1, 3), (4, 2), (3,), (4, 1, 3)):
+        with pytest.raises(RuntimeError, match=r"code should have shape .*\(4, 3\), but has \("):
+            AdaIN(5, 3)(draw(4, 5, 6), torch.zeros(shape))
 
 
 def test_empty_input() -> None:

@@ -229,7 +229,15 @@ ERRORS: list[tuple[Callable[[Any], object], str]] = [
     (lambda f: f(ones(1, 3, 1, 1), None, None, training=True), r"\(1, 3, 1, 1\).*drop_last=True"),
     (lambda f: f(ones(4, 3), ones(3), None, training=True), "belong together, but only running_mean"),
     (lambda f: f(ones(4, 3), None, None), "must be given when training=False"),
-    (lambda f: f(ones(4, 3), None, None, training=True, eps=0.0), "eps should be positive, but is 0.0"),
+    (lambda f: f(ones(4, 3), None, None, training=True, eps=0.0), "eps should be positive.*but is 0.0"),
+    (
+        lambda f: f(ones(4, 3).half(), None, None, ones(3), ones(3).half(), training=True),
+        "weight and bias should have one dtype",
+    ),
+    (
+        lambda f: f(ones(4, 3).half(), ones(3), ones(3), ones(3), ones(3).half()),
+        "weight and bias should have one dtype",
+    ),
     (lambda f: f(ones(4, 3), ones(3), ones(3), eps=-1.0), "eps should be zero or more, but is -1.0"),
     (
         lambda f: f(ones(4, 3), ones(2), ones(3)),

@@ -9,6 +9,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from same_step import assert_same_step
@@ -26,6 +27,7 @@ from surveylab.normalization import (
     group_norm,
     instance_norm,
     layer_norm,
+    standardise,
 )
 
 Draw = Callable[..., Tensor]
@@ -323,6 +325,7 @@ def test_views_equal_torch(
 def test_parameters_may_be_views(draw: Draw) -> None:
     input, weight, bias = draw(4, 3, 5), draw(5, 3).t(), draw(3, 10)[:, ::2]
     assert_close(layer_norm(input, (3, 5), weight, bias), F.layer_norm(input, (3, 5), weight, bias))
+    assert layer_norm(input[:0], (3, 5), weight, bias).shape == (0, 3, 5)
 
 
 @pytest.mark.parametrize(
@@ -476,9 +479,13 @@ ERRORS: list[tuple[Callable[..., Tensor], Callable[[Any], object], str]] = [
     (group_norm, lambda f: f(ones(2, 6), 3, None, ones(6, 1)), r"bias should have shape \(6,\)"),
     (group_norm, lambda f: f(ones(2, 6), 3, ones(6).half()), "weight is torch.float16.*convert"),
     (group_norm, lambda f: f(ones(2, 6).long(), 3), "should be floating point, but is torch.int64"),
-    (instance_norm, lambda f: f(ones(2, 6)), r"more than 1 spatial element.*\(2, 6\)"),
-    (instance_norm, lambda f: f(ones(6)), r"more than 1 spatial element.*\(6,\)"),
-    (instance_norm, lambda f: f(ones(2, 6, 1, 1)), r"more than 1 spatial.*\(2, 6, 1, 1\)"),
+    (instance_norm, lambda f: f(ones(2, 6)), r"shape \(batch, channels, positions, ...\), but has \(2, 6\)"),
+    (instance_norm, lambda f: f(ones(6)), r"shape \(batch, channels, positions, ...\), but has \(6,\)"),
+    (
+        instance_norm,
+        lambda f: f(ones(2, 6, 1, 1)),
+        r"more than 1 spatial.*\(2, 6, 1, 1\).* single position.* larger",
+    ),
     (instance_norm, lambda f: f(ones(2, 6, 4), ones(6), None), "belong together, but only running_mean"),
     (instance_norm, lambda f: f(ones(2, 6, 4), None, ones(6)), "belong together, but only running_var"),
     (instance_norm, lambda f: f(ones(2, 6, 4), use_input_stats=False), "must be given when use_input_stats"),
@@ -486,6 +493,13 @@ ERRORS: list[tuple[Callable[..., Tensor], Callable[[Any], object], str]] = [
     (instance_norm, lambda f: f(ones(2, 6, 4), weight=ones(3)), r"weight should have shape \(6,\)"),
     (instance_norm, lambda f: f(ones(2, 6, 4), bias=ones(1)), r"bias should have shape \(6,\)"),
     (instance_norm, lambda f: f(ones(2, 6, 4), weight=ones(6).double()), "weight is torch.float64.*convert"),
+    (layer_norm, lambda f: f(ones(3, 4).half(), (4,), ones(4).half(), ones(4)), "have one dtype, but are"),
+    (group_norm, lambda f: f(ones(2, 6).half(), 3, ones(6), ones(6).half()), "have one dtype, but are"),
+    (
+        instance_norm,
+        lambda f: f(ones(2, 6, 4).half(), weight=ones(6), bias=ones(6).half()),
+        "weight and bias should have one dtype, but are torch.float32 and torch.float16",
+    ),
     (instance_norm, lambda f: f(ones(2, 6, 4).long()), "should be floating point, but is torch.int64"),
 ]
 
@@ -513,6 +527,13 @@ def test_a_negative_eps_is_an_error(call: Callable[[Any], Tensor]) -> None:
     assert call(FUNCTIONS).isnan().all()
     with pytest.raises(ValueError, match=r"eps should be zero or more, but is -1\.0"):
         call({function: function for function in FUNCTIONS})
+
+
+def test_axes_are_counted_from_the_last() -> None:
+    """Else they would be others under vmap, where replicas stand in front."""
+    for axes in ((1,), (0, -1)):
+        with pytest.raises(ValueError, match=r"axes should be counted from the last.* but are \(.*\)"):
+            standardise(ones(3, 4), (3, 4), axes, (1, 4))
 
 
 @pytest.mark.parametrize(
@@ -573,6 +594,36 @@ def test_representation_and_state_are_torchs(
     theirs.load_state_dict(ours.state_dict())
     for name, expected in ours.state_dict().items():
         assert torch.equal(theirs.state_dict()[name], expected)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    kinds: list[Any] = [LayerNorm, nn.LayerNorm]
+    for kind in kinds:
+        layer = kind(np.int64(5))
+        assert layer.normalized_shape == (5,) and layer(ones(2, 5)).shape == (2, 5)
+    with pytest.raises(TypeError, match="should be a sequence"):
+        layer_norm(ones(2, 5), np.int64(5))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_statistics_of_an_old_state_dict_are_an_error(strict: bool) -> None:
+    """Of one without versions, as torch saved them when its layers kept statistics by default."""
+    state = dict(nn.InstanceNorm2d(6, track_running_stats=True).state_dict())
+    del state["num_batches_tracked"]
+    for kind in (InstanceNorm2d, nn.InstanceNorm2d):
+        with pytest.raises(
+            RuntimeError, match=r"Unexpected running stats buffer\(s\).*running_mean.*track_runn"
+        ):
+            kind(6).load_state_dict(state, strict=strict)
+        kind(6, track_running_stats=True).load_state_dict(state)
+
+
+def test_one_value_in_each_group() -> None:
+    """An error for a batch of one alone: a larger one passes, its output the shift."""
+    for normalize in (group_norm, F.group_norm):
+        assert not normalize(ones(2, 6), 6).any()
+        with pytest.raises(ValueError, match="more than 1 value"):
+            normalize(ones(1, 6), 6)
 
 
 @each_layer

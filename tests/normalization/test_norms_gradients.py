@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
 from tolerances import assert_close
 from torch import Tensor
-from torch.autograd import gradcheck, gradgradcheck
+from torch.autograd import forward_ad, gradcheck, gradgradcheck
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from surveylab.normalization import (
     group_norm,
@@ -119,6 +124,131 @@ def test_function_transforms(
     (first,) = torch.autograd.grad(normalize(leaf, weight, bias).pow(3).sum(), leaf, create_graph=True)
     (second,) = torch.autograd.grad((first * tangent).sum(), leaf)
     assert_close(torch.func.grad(product)(input), second)
+
+
+def leaf_by_leaf(expected: Any, actual: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(tree_leaves(actual), tree_leaves(expected), strict=True)
+
+
+@pytest.mark.parametrize(("axes", "parameters"), ANY, ids=str)
+def test_forward_mode(axes: tuple[int, ...], parameters: tuple[int, ...], draw: Draw) -> None:
+    """A directional derivative of each argument; second derivatives by every mix of the two modes."""
+    values = tuple(draw(*shape, dtype=torch.float64) for shape in ((2, 3, 4), parameters, parameters))
+    tangents = tuple(draw(*shape, dtype=torch.float64) for shape in ((2, 3, 4), parameters, parameters))
+
+    def fast(input: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return standardise(input, (2, 3, 4), axes, parameters, weight, bias, eps=0.1)[0]
+
+    def slow(input: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return standardise_reference(input, axes, weight, bias, eps=0.1)
+
+    def forward_over_backward(f: Callable[..., Tensor]) -> tuple[Tensor, ...]:
+        """Without `torch.func`, where a backward pass does not expect to be differentiated again."""
+        with forward_ad.dual_level():
+            leaves = [
+                forward_ad.make_dual(value.clone().requires_grad_(), tangent)
+                for value, tangent in zip(values, tangents, strict=True)
+            ]
+            grads = torch.autograd.grad(f(*leaves).pow(3).sum(), leaves)
+            return tuple(forward_ad.unpack_dual(grad)[1] for grad in grads)
+
+    every = (0, 1, 2)
+    jacfwd, jacrev = torch.func.jacfwd, torch.func.jacrev
+    ways: list[Callable[[Callable[..., Tensor]], Any]] = [
+        lambda f: torch.func.jvp(f, values, tangents),
+        lambda f: [jacfwd(f, place)(*values) for place in every],  # the others have no tangent
+        lambda f: jacfwd(jacrev(lambda *given: f(*given).pow(3).sum(), every), every)(*values),
+        lambda f: jacrev(jacfwd(lambda *given: f(*given).pow(3).sum(), every), every)(*values),
+        lambda f: jacfwd(jacfwd(lambda *given: f(*given).pow(3).sum(), every), every)(*values),
+        forward_over_backward,
+    ]
+    for way in ways:
+        for actual, expected in leaf_by_leaf(way(slow), way(fast)):
+            assert_close(actual, expected, offset=1e4)
+
+
+def test_forward_mode_equals_torchs(draw: Draw) -> None:
+    """Of the methods themselves, without parameters too; and over replicas."""
+    input, along = draw(4, 6, 5, dtype=torch.float64), draw(4, 6, 5, dtype=torch.float64)
+    weight = draw(6, dtype=torch.float64)
+    pairs: list[tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = [
+        (lambda x: layer_norm(x, (6, 5)), lambda x: F.layer_norm(x, (6, 5))),
+        (lambda x: group_norm(x, 3, weight), lambda x: F.group_norm(x, 3, weight)),
+        (lambda x: instance_norm(x, weight=weight), lambda x: F.instance_norm(x, weight=weight)),
+    ]
+    for ours, theirs in pairs:
+        expected = torch.func.jvp(theirs, (input,), (along,))[1]
+        assert_close(torch.func.jvp(ours, (input,), (along,))[1], expected)
+        both = torch.stack([input, 2 * input]), torch.stack([along, along])
+        replicas = torch.func.jvp(torch.func.vmap(ours), both[:1], both[1:])[1]
+        assert_close(replicas[0], expected)
+        assert_close(replicas[1], torch.func.jvp(theirs, (2 * input,), (along,))[1])
+        hessians = [torch.func.hessian(lambda x, f=f: f(x).pow(3).sum())(input[:1]) for f in (ours, theirs)]
+        assert_close(*hessians, offset=1e3)
+
+
+FROZEN = [names for n in range(3) for names in itertools.combinations(("input", "weight", "bias"), n)]
+
+
+@pytest.mark.parametrize("frozen", FROZEN, ids=str)
+@pytest.mark.parametrize(("axes", "parameters"), ANY, ids=str)
+def test_what_is_frozen_leaves_the_other_gradients_as_they_are(
+    axes: tuple[int, ...], parameters: tuple[int, ...], frozen: tuple[str, ...], draw: Draw
+) -> None:
+    """Once and twice, and for each of many gradients at once."""
+    given = {"input": draw(2, 3, 4, dtype=torch.float64)}
+    given |= {name: draw(*parameters, dtype=torch.float64) for name in ("weight", "bias")}
+    free = [name for name in given if name not in frozen]
+    grad = draw(2, 3, 4, dtype=torch.float64)
+
+    def fast(input: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return standardise(input, (2, 3, 4), axes, parameters, weight, bias, eps=0.1)[0]
+
+    def slow(input: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return standardise_reference(input, axes, weight, bias, eps=0.1)
+
+    results = []
+    for normalize in (fast, slow):
+        own = {name: value.clone().requires_grad_(name in free) for name, value in given.items()}
+        leaves = [own[name] for name in free]
+        output, pull = normalize(**own), grad.clone().requires_grad_()
+        first = torch.autograd.grad(output, leaves, pull, create_graph=True)
+        penalty = torch.stack([found.square().sum() for found in first]).sum()
+        second = torch.autograd.grad(penalty, [pull, *leaves], materialize_grads=True)
+
+        def with_free(*values: Tensor, normalize: Callable[..., Tensor] = normalize) -> Tensor:
+            return normalize(**(given | dict(zip(free, values, strict=True))))
+
+        jacobian = torch.func.jacrev(with_free, tuple(range(len(free))))(*(given[name] for name in free))
+        results.append([*first, *second, *jacobian])
+    for actual, expected in zip(*results, strict=True):
+        assert_close(actual, expected, offset=1e4)
+
+
+class Counting(TorchDispatchMode):
+    """Counts the operations that read or write values, views left out."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
+@each_method
+def test_what_is_frozen_is_not_worked_out(
+    normalize: Normalize, shape: tuple[int, ...], parameters: tuple[int, ...], draw: Draw
+) -> None:
+    counts = {}
+    for frozen in FROZEN:
+        given = {"input": draw(*shape), "weight": draw(*parameters), "bias": draw(*parameters)}
+        leaves = [tensor.requires_grad_() for name, tensor in given.items() if name not in frozen]
+        output = normalize(*given.values())
+        with Counting() as counted:
+            torch.autograd.grad(output, leaves, draw(*shape))
+        counts[frozen] = counted.count
+    assert counts["input", "weight"] < counts["input",] < counts[()]
+    assert counts["weight", "bias"] < counts["weight",] < counts[()] > counts["bias",]
 
 
 @pytest.mark.parametrize("axes", sorted({axes for axes, _ in ANY}), ids=str)

@@ -21,8 +21,9 @@ def influence_on(
     """Find the input elements of which one output element is a function.
 
     Each input element in turn is replaced by other random values, and the output element depends on it if it
-    changes at all. Nothing is assumed of the layer but that equal inputs give equal outputs: it need not be
-    differentiable, and what it hides from its gradient still counts.
+    changes at all. A finite number of tries can miss a dependence, but never invents one. Nothing is assumed
+    of the layer but that equal inputs give equal outputs: it need not be differentiable, and what it hides
+    from its gradient still counts.
 
     Args:
         layer: Maps a tensor of this shape to one of the same shape. A module is used as it stands, in
@@ -36,7 +37,8 @@ def influence_on(
         Truth values of the input's shape: true where the output element depends on the input element.
 
     Raises:
-        ValueError: The place is outside the shape, the output has another shape, or the layer is random.
+        ValueError: The place is outside the shape, the output has another shape or values that are not
+            finite, or the layer is random.
     """
     if len(at) != len(shape) or not all(0 <= i < n for i, n in zip(at, shape, strict=True)):
         raise ValueError(f"at should be a place in an input of shape {shape}, but is {at}")
@@ -45,15 +47,20 @@ def influence_on(
 
     module = copy.deepcopy(layer).double() if isinstance(layer, nn.Module) else None
 
+    # Not the state dict, which leaves out buffers that are not persistent.
+    tensors = {} if module is None else {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
     @torch.no_grad()
     def output(values: Tensor) -> Tensor:
         if module is None:
             found = layer(values)
         else:  # with its state anew each time: running statistics must not remember
-            state = {name: value.clone() for name, value in module.state_dict().items()}
+            state = {name: value.clone() for name, value in tensors.items()}
             found = functional_call(module, state, (values,))
         if found.shape != values.shape:
             raise ValueError(f"layer should keep the shape {shape}, but gave {tuple(found.shape)}")
+        if not found.isfinite().all():
+            raise ValueError("layer should give finite values, but gives some that are not")
         return found
 
     before = output(input.clone())

@@ -54,18 +54,32 @@ class Recurrent(nn.Module, ABC):
 
         Args:
             input: Sequences, (B, T, I).
-            lengths: How many steps of each to read, (B,), at most T; the rest is padding. All by default.
+            lengths: How many steps of each to read, (B,), at most T; the rest is padding, and may hold
+                anything. All by default. A Batch Norm inside still counts sequences that have ended.
             offsets: Added to the hidden state after each step, (T, B, H), so that a gradient with respect to
                 one is the signal that reaches that state.
 
         Returns:
             The hidden states after every step, (B, T, H), 0 where a sequence has ended; and after each
             sequence's last step, (B, H).
+
+        Raises:
+            ValueError: A shape that does not fit, or, unless under vmap, a length outside 0 to T.
         """
         if input.dim() != 3 or input.shape[1] == 0 or input.shape[2] != self.input_size:
             raise ValueError(
                 f"input should have shape (sequences, steps, {self.input_size}) with one step at least, but "
                 f"has {tuple(input.shape)}"
+            )
+        if lengths is not None:
+            self._check_lengths(lengths, input)
+            steps = torch.arange(input.shape[1], device=input.device)
+            # Not multiplied by 0, which leaves NaN as it is; and first, or it would come back in gradients.
+            input = torch.where((steps < lengths.unsqueeze(-1)).unsqueeze(-1), input, 0)  # (B, T, 1)
+        if offsets is not None and offsets.shape != (*input.shape[1::-1], self.hidden_size):
+            raise ValueError(
+                f"offsets should have shape (steps, sequences, features), "
+                f"{(*input.shape[1::-1], self.hidden_size)}, but has {tuple(offsets.shape)}"
             )
         state = (input.new_zeros(input.shape[0], self.hidden_size),) * self.states
         # Unbound, (B, G H) a step: indexing would fill a whole tensor of zeros a step on the way back.
@@ -81,8 +95,22 @@ class Recurrent(nn.Module, ABC):
             else:
                 runs = (t < lengths).unsqueeze(-1)  # (B, 1)
                 state = tuple(torch.where(runs, *pair) for pair in zip(new, state, strict=True))
-                outputs.append(new[0] * runs)
+                outputs.append(torch.where(runs, new[0], 0))
         return torch.stack(outputs, 1), state[0]
+
+    def _check_lengths(self, lengths: Tensor, input: Tensor) -> None:
+        sequences, steps = input.shape[:2]
+        if lengths.shape != (sequences,):
+            raise ValueError(
+                f"lengths should have shape ({sequences},), one for each sequence, but has "
+                f"{tuple(lengths.shape)}"
+            )
+        if torch._C._functorch.is_functorch_wrapped_tensor(lengths):
+            return  # vmap has no values to look at
+        if not ((lengths >= 0) & (lengths <= steps)).all():
+            raise ValueError(
+                f"lengths should be from 0 to the input's {steps} steps, but are {lengths.tolist()}"
+            )
 
     @abstractmethod
     def step(self, from_input: Tensor, state: State) -> State:

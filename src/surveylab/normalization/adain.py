@@ -118,13 +118,30 @@ class AdaIN(nn.Module):
         self.code_features = code_features
         self.eps = eps
         self.style = nn.Linear(code_features, 2 * num_features, device=device, dtype=dtype)
+        nn.init.zeros_(self.style.bias)  # as reset_parameters; the rest has been drawn once already
+
+    def reset_parameters(self) -> None:
+        """Start anew, so that the code 0 is plain Instance Norm at initialisation."""
+        self.style.reset_parameters()
         nn.init.zeros_(self.style.bias)
 
     def forward(self, input: Tensor, code: Tensor) -> Tensor:
-        """Normalise (B, C, ...) under codes of shape (B, code_features)."""
+        """Normalise (B, C, ...) under codes of shape (B, code_features).
+
+        Raises:
+            ValueError: One position.
+            RuntimeError: A code for each example is missing, or of another length; or an input of other
+                channels.
+            NotImplementedError: The input is not floating point.
+        """
+        wanted = (*input.shape[:1], self.code_features)
+        if code.shape != wanted:
+            raise RuntimeError(
+                f"code should have shape (batch, code_features), {wanted}, but has {tuple(code.shape)}"
+            )
         predicted = self.style(code).to(input.dtype)  # autocast may have lowered it
         scale, shift = predicted.chunk(2, dim=-1)  # (B, 2 C) -> (B, C) and (B, C)
-        # What is predicted is added to 1, so that the code 0 is plain Instance Norm.
+        # What is predicted is added to 1, so that the code 0 starts as plain Instance Norm.
         return conditional_instance_norm(input, 1 + scale, shift, self.eps)
 
     def extra_repr(self) -> str:

@@ -34,6 +34,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from surveylab.normalization.checks import check_input, check_parameters, check_running
 from surveylab.normalization.standardise import move_running, standardise, statistics_dtype
 
 # Axis legend: B batch, C channels, S positions (all spatial axes as one).
@@ -66,28 +67,13 @@ def _check(input: Tensor, per_channel: dict[str, Tensor | None], training: bool,
     shape = tuple(input.shape)
     if len(shape) < 2:
         raise ValueError(f"input should have shape (batch, channels, ...), but has {shape}")
-    if not input.is_floating_point():
-        raise NotImplementedError(f"input should be floating point, but is {input.dtype}: convert it")
-    given = [name for name in ("running_mean", "running_var") if per_channel[name] is not None]
-    if len(given) == 1:
-        raise ValueError(f"running_mean and running_var belong together, but only {given[0]} was given")
-    if not training and not given:
+    check_input(input, eps)
+    check_running(per_channel["running_mean"], per_channel["running_var"])
+    if training and eps == 0:
+        raise ValueError(f"eps should be positive in training, but is {eps}")
+    if not training and per_channel["running_mean"] is None:
         raise RuntimeError("running_mean and running_var must be given when training=False")
-    if eps < 0 or (training and eps == 0):
-        raise ValueError(f"eps should be {'positive' if training else 'zero or more'}, but is {eps}")
-    for name, tensor in per_channel.items():
-        if tensor is None:
-            continue
-        if tensor.shape != input.shape[1:2]:
-            raise RuntimeError(
-                f"{name} should have shape ({shape[1]},), one value for each channel of the input {shape}, "
-                f"but has {tuple(tensor.shape)}"
-            )
-        if tensor.dtype not in (input.dtype, statistics_dtype(input.dtype)):
-            raise RuntimeError(
-                f"{name} is {tensor.dtype} but the input is {input.dtype}: convert one of them, for instance "
-                f"by module.to({input.dtype})"
-            )
+    check_parameters(input, per_channel, shape[1:2], "one value for each channel")
     if training and shape[0] * input.shape[2:].numel() == 1:
         raise ValueError(
             f"Expected more than 1 value per channel when training, but the input has shape {shape}: its "

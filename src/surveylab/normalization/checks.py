@@ -12,7 +12,7 @@ def check_input(input: Tensor, eps: float) -> None:
     """Raise what torch raises for a dtype; and for a negative eps, of which torch makes NaN in silence."""
     if not input.is_floating_point():
         raise NotImplementedError(f"input should be floating point, but is {input.dtype}: convert it")
-    if eps < 0:  # NOTE: only torch's Batch Norm raises here
+    if eps < 0:  # NOTE: of torch's norms only Batch Norm raises here
         raise ValueError(f"eps should be zero or more, but is {eps}")
 
 
@@ -33,15 +33,28 @@ def check_parameters(
                 f"{name} is {tensor.dtype} but the input is {input.dtype}: convert one of them, for instance "
                 f"by module.to({input.dtype})"
             )
+    weight, bias = parameters["weight"], parameters["bias"]
+    if weight is not None and bias is not None and weight.dtype != bias.dtype:
+        raise RuntimeError(f"weight and bias should have one dtype, but are {weight.dtype} and {bias.dtype}")
+
+
+def check_running(running_mean: Tensor | None, running_var: Tensor | None) -> None:
+    """Raise an error where one of the running statistics is missing."""
+    if (running_mean is None) != (running_var is None):
+        given = "running_var" if running_mean is None else "running_mean"
+        raise ValueError(f"running_mean and running_var belong together, but only {given} was given")
 
 
 def check_positions(input: Tensor) -> None:
-    """Raise what torch raises where a channel has a single position."""
+    """Raise what torch raises where a channel has a single position, or no axis of them."""
     shape = tuple(input.shape)
-    if len(shape) < 3 or input.shape[2:].numel() == 1:
+    if len(shape) < 3:
+        raise ValueError(f"input should have shape (batch, channels, positions, ...), but has {shape}")
+    if input.shape[2:].numel() == 1:
         raise ValueError(
-            f"Expected more than 1 spatial element when training, but the input has shape {shape}, not "
-            "(batch, channels, ...): the variance of one value is 0 and its output the bias"
+            f"Expected more than 1 spatial element when training, but each channel of the input {shape} has "
+            "a single position: its variance is 0 and its output the bias. Use larger maps, or Layer or "
+            "Group Norm"
         )
 
 

@@ -58,7 +58,8 @@ def group_norm(
         NOTE: its memory layout is that of the input, whatever that is (torch: contiguous or channels-last).
 
     Raises:
-        ValueError: eps is negative (NOTE: torch takes it), or the input is a single value for each group.
+        ValueError: eps is negative (NOTE: torch takes it), or a batch of one has a single value for each
+            group (as in torch, whose larger batches pass with outputs that are all bias).
         RuntimeError: A shape or dtype that does not fit the input's, or groups that do not divide C.
         NotImplementedError: The input is not floating point.
     """

@@ -26,12 +26,13 @@ Pitfalls:
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from surveylab.normalization.batch_norm import batch_norm
-from surveylab.normalization.checks import check_input, check_parameters, check_positions
+from surveylab.normalization.checks import check_input, check_parameters, check_positions, check_running
 from surveylab.normalization.layers import ChannelNorm
 from surveylab.normalization.standardise import move_running, standardise
 
@@ -78,9 +79,7 @@ def instance_norm(
         return batch_norm(input, running_mean, running_var, weight, bias, training=False, eps=eps)
     shape = tuple(input.shape)
     check_positions(input)
-    if (running_mean is None) != (running_var is None):
-        given = "running_var" if running_mean is None else "running_mean"
-        raise ValueError(f"running_mean and running_var belong together, but only {given} was given")
+    check_running(running_mean, running_var)
     check_input(input, eps)
     per_channel = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     check_parameters(input, per_channel, shape[1:2], "one value for each channel")
@@ -142,6 +141,18 @@ class InstanceNormBase(ChannelNorm):
             self.eps,
         )
         return output.squeeze(0) if single else output
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
+    ) -> None:
+        given = [prefix + name for name in ("running_mean", "running_var") if prefix + name in state_dict]
+        if given and local_metadata.get("version") is None and not self.track_running_stats:
+            *_, errors = args
+            errors.append(
+                f"Unexpected running stats buffer(s) {' and '.join(given)}: the state dict is of a time when "
+                "these layers kept them by default. Remove them from it, or set track_running_stats=True"
+            )
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
 
 class InstanceNorm1d(InstanceNormBase):

@@ -27,6 +27,7 @@ Pitfalls:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -63,7 +64,7 @@ def layer_norm(
         ValueError: eps is negative. NOTE: torch takes it, and where the variance is smaller, gives NaN.
         NotImplementedError: The input is not floating point.
     """
-    if isinstance(normalized_shape, int):
+    if isinstance(normalized_shape, Integral):  # NumPy's as well
         raise TypeError(f"normalized_shape should be a sequence, ({normalized_shape},), but is an int")
     shape = tuple(normalized_shape)
     if not shape or tuple(input.shape[-len(shape) :]) != shape:
@@ -101,7 +102,9 @@ class LayerNorm(AffineNorm):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        if isinstance(normalized_shape, int | Integral):
+            normalized_shape = (int(normalized_shape),)
+        shape = tuple(normalized_shape)
         super().__init__(shape, elementwise_affine, elementwise_affine and bias, device, dtype)
         self.normalized_shape = shape
         self.eps = eps

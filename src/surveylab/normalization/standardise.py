@@ -47,6 +47,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 Shape = tuple[int, ...]
 Axes = tuple[int, ...]  # counted from the last, so that replicas may stand in front
@@ -100,13 +101,18 @@ def standardise(
     Returns:
         The standardised input, of its shape, dtype and memory layout; the mean and the biased variance, the
         axes kept with length 1, neither differentiable. An input with no values has mean 0 and variance 1.
+
+    Raises:
+        ValueError: An axis that is not counted from the last: replicas stand in front of the first.
     """
+    if any(axis >= 0 for axis in axes):
+        raise ValueError(f"axes should be counted from the last, such as (-1,), but are {axes}")
     if input.numel() > 0:
-        return _Standardise.apply(input, weight, bias, shape, axes, parameters, eps)
+        return _applied(input, weight, bias, shape, axes, parameters, eps)
     kept = [1 if axis - len(shape) in axes else length for axis, length in enumerate(shape)]
     values = input.reshape(shape)
     for parameter, combine in ((weight, torch.mul), (bias, torch.add)):  # they get a gradient, of 0
-        values = values if parameter is None else combine(values, parameter.view(parameters))
+        values = values if parameter is None else combine(values, parameter.reshape(parameters))
     return values.to(input.dtype).view(input.shape), input.new_zeros(kept), input.new_ones(kept)
 
 
@@ -174,46 +180,49 @@ class _Standardise(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         if grads[0] is None:
             return (None,) * 7
+        input_needed, weight_needed, bias_needed = ctx.needs_input_grad[:3]
+        grad_input = grad_weight = grad_bias = None
         input, own_weight, own_bias, mean, var = ctx.saved_tensors
-        values = input.reshape(ctx.shape).to(mean.dtype)
         grad = grads[0].reshape(ctx.shape).to(mean.dtype)
-        weight, bias = _viewed(own_weight, ctx.parameters), _viewed(own_bias, ctx.parameters)
-        if torch.is_grad_enabled():
-            # To be differentiated again: then the statistics count as functions of the input.
-            mean, var = moments(values, ctx.axes)
-        n = 1
-        for axis in ctx.axes:
-            n *= values.shape[axis]
-        inverse_std = torch.rsqrt(var + ctx.eps)
+        weight = _viewed(own_weight, ctx.parameters)
         # First over the axes along which a scale is shared: these sums serve it and the input.
         shared = ctx.axes if weight is None else _shared(weight, ctx.axes)
         one_scale = shared == ctx.axes  # for all values that are standardised together
         sums = _sum(grad, shared)
-        grad_bias = None if bias is None else (grad if weight is None else sums).sum_to_size(bias.shape)
-        if weight is not None and not one_scale:
-            sums = _dot(sums, weight, mean)
-        # Adding 0 makes the mean differ between replicas if the gradients do, as in torch.func.jacrev, so
-        # that what is made from it can be finished in place.
-        mean = mean + torch.zeros_like(sums)
-        products = _sum((values - mean).mul_(grad), shared)
-        grad_weight = None if weight is None else _dot(products, inverse_std, weight)
-        if weight is not None and not one_scale:
-            products = _dot(products, weight, mean)
-        products = products * inverse_std
-        # (weight * grad - mean(weight * grad) - normalized * mean(weight * grad * normalized)) * inverse_std
-        grad_input = (values - mean).mul_(inverse_std * products / -n)
-        if weight is None or one_scale:
-            grad_input.add_(grad)
-        elif torch.is_grad_enabled():  # also in torch.func, where addcmul_ has no vmap rule
-            grad_input = torch.addcmul(grad_input, grad, weight)
-        else:
-            grad_input.addcmul_(grad, weight)
-        grad_input.sub_(sums, alpha=1 / n)
-        grad_input.mul_(inverse_std * weight if one_scale and weight is not None else inverse_std)
+        if bias_needed:
+            grad_bias = (grad if weight is None else sums).sum_to_size(ctx.parameters)
+        if input_needed or weight_needed:
+            values = input.reshape(ctx.shape).to(mean.dtype)
+            if torch.is_grad_enabled() or _has_tangent(input):
+                # To be differentiated again: then the statistics count as functions of the input.
+                mean, var = moments(values, ctx.axes)
+            inverse_std = torch.rsqrt(var + ctx.eps)
+            # Adding 0 makes the mean differ between replicas if the gradients do, as in torch.func.jacrev, so
+            # that what is made from it can be finished in place.
+            mean = mean + grad.new_zeros(1)
+            products = _sum((values - mean).mul_(grad), shared)
+            if weight is not None and weight_needed:
+                grad_weight = _dot(products, inverse_std, weight)
+        if input_needed:
+            n = 1
+            for axis in ctx.axes:
+                n *= values.shape[axis]
+            if weight is not None and not one_scale:
+                sums, products = _dot(sums, weight, mean), _dot(products, weight, mean)
+            products = products * inverse_std
+            # (weight grad - mean(weight grad) - normalized mean(weight grad normalized)) * inverse_std
+            grad_input = (values - mean).mul_(inverse_std * products / -n)
+            if weight is None or one_scale:
+                grad_input.add_(grad)
+            elif torch.is_grad_enabled():  # also in torch.func, where addcmul_ has no vmap rule
+                grad_input = torch.addcmul(grad_input, grad, weight)
+            else:
+                grad_input.addcmul_(grad, weight)
+            grad_input.sub_(sums, alpha=1 / n)
+            grad_input.mul_(inverse_std * weight if one_scale and weight is not None else inverse_std)
+        owners = ((grad_input, input), (grad_weight, own_weight), (grad_bias, own_bias))
         return (
-            grad_input.to(input.dtype).view(input.shape),
-            None if grad_weight is None else grad_weight.to(own_weight.dtype).reshape(own_weight.shape),
-            None if grad_bias is None else grad_bias.to(own_bias.dtype).reshape(own_bias.shape),
+            *(None if grad is None else grad.to(own.dtype).reshape(own.shape) for grad, own in owners),
             *[None] * 4,
         )
 
@@ -227,7 +236,60 @@ class _Standardise(torch.autograd.Function):
         stacked = [replicated(tensor, dim) for tensor, dim in zip(inputs[:3], in_dims[:3], strict=True)]
         shape, axes, parameters, eps = inputs[3:]
         shape, parameters = (info.batch_size, *shape), (info.batch_size, *parameters)
-        return _Standardise.apply(*stacked, shape, axes, parameters, eps), (0, 0, 0)
+        return _applied(*stacked, shape, axes, parameters, eps), (0, 0, 0)
+
+
+class _StandardiseForward(_Standardise):
+    """The same with its derivative along a direction, for forward-mode differentiation."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        _Standardise.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(*inputs[:3])
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, None, None]:
+        """Differentiate as the module's docstring does, along an input x', a scale and a shift:
+
+        y' = gamma (x' - mean(x') - normalized mean(normalized x')) / s + gamma' normalized + beta'.
+        """
+        input, weight, _ = ctx.saved_tensors
+        input = forward_ad.unpack_dual(input).primal
+        if weight is not None:
+            weight = forward_ad.unpack_dual(weight).primal
+        dtype = statistics_dtype(input.dtype)
+        along_input, along_weight, along_bias = (
+            None if tangent is None else tangent.reshape(shape).to(dtype)
+            for tangent, shape in zip(tangents, (ctx.shape, ctx.parameters, ctx.parameters), strict=False)
+        )
+        # What another derivative is taken of at the same time must stay so, the statistics included.
+        with forward_ad._set_fwd_grad_enabled(True):
+            values = input.reshape(ctx.shape).to(dtype)
+            mean, var = moments(values, ctx.axes)
+            inverse_std = torch.rsqrt(var + ctx.eps)
+            normalized = (values - mean) * inverse_std
+            along = torch.zeros_like(normalized)
+            if along_input is not None:
+                step = along_input - along_input.mean(ctx.axes, keepdim=True)
+                along = (step - normalized * (normalized * step).mean(ctx.axes, keepdim=True)) * inverse_std
+                if weight is not None:
+                    along = along * weight.reshape(ctx.parameters)
+            if along_weight is not None:
+                along = along + along_weight * normalized
+            if along_bias is not None:
+                along = along + along_bias
+            return along.to(input.dtype).reshape(input.shape), None, None
+
+
+def _applied(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
+    # torch.compile takes no function that has a jvp.
+    function = _Standardise if torch.compiler.is_compiling() else _StandardiseForward
+    return function.apply(*given)
+
+
+def _has_tangent(tensor: Tensor) -> bool:
+    """Whether it is being differentiated in forward mode, beside which this is differentiated backward."""
+    return not torch.compiler.is_compiling() and forward_ad.unpack_dual(tensor).tangent is not None
 
 
 # apply() inspects this signature at every call, a tenth of a small layer's time: keep it at hand.
