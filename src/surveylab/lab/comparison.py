@@ -93,13 +93,18 @@ class Comparison:
         """Test accuracy in per cent, one a replicate: (R,), on the CPU."""
         return 100 * accuracy(population, self.split, self.split.test).cpu()
 
-    def gap(self, population: Population) -> Tensor:
-        """Test minus training cross-entropy in evaluation mode, one a replicate: (R,), on the CPU."""
+    def losses(self, population: Population) -> tuple[Tensor, Tensor]:
+        """Training and test cross-entropy in evaluation mode, one a replicate: (R,) each, on the CPU."""
         seen, unseen = (
-            cross_entropy(predict(population, self.split, index), self.data.y[index])
+            cross_entropy(predict(population, self.split, index), self.data.y[index]).cpu()
             for index in (self.split.train, self.split.test)
         )
-        return (unseen - seen).cpu()
+        return seen, unseen
+
+    def gap(self, population: Population) -> Tensor:
+        """Test minus training cross-entropy in evaluation mode, one a replicate: (R,), on the CPU."""
+        seen, unseen = self.losses(population)
+        return unseen - seen
 
     def _plan(self, batch: int) -> dict[str, Any]:
         steps = self.samples // batch
