@@ -120,7 +120,15 @@ if [ "$1 $2" = "issue list" ]; then printf '%s' "$OPEN"; fi
 """
 
 
-def tell(folder: Path, *, opened: str, report: str | None, verified: str, audited: str = "success") -> str:
+def tell(
+    folder: Path,
+    *,
+    opened: str,
+    report: str | None,
+    verified: str = "success",
+    audited: str = "success",
+    installed: str = "success",
+) -> str:
     """Run the script of the job `tell` as the host does, and return what it asked the host for."""
     job = read(ROOT / ".github/workflows/verify.yml")["jobs"]["tell"]
     (script,) = [step["run"] for step in job["steps"] if "run" in step]
@@ -131,8 +139,10 @@ def tell(folder: Path, *, opened: str, report: str | None, verified: str, audite
     if report is not None:
         (folder / "report.md").write_text(report, encoding="utf-8")
     given = {"PATH": f"{program.parent}:{os.environ['PATH']}", "OPEN": opened, "RUN": "the run"}
-    given |= {"VERIFIED": verified, "AUDITED": audited}
-    assert {"VERIFIED", "AUDITED", "RUN"} <= job["env"].keys()
+    given |= {"VERIFIED": verified, "AUDITED": audited, "INSTALLED": installed}
+    assert given.keys() - {"PATH", "OPEN"} <= job["env"].keys()
+    others = read(ROOT / ".github/workflows/verify.yml")["jobs"].keys() - {"tell"}
+    assert set(job["needs"]) == others
     call = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
     done = subprocess.run(call, cwd=folder, env=given, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -157,8 +167,14 @@ def test_an_open_issue_is_continued(tmp_path: Path) -> None:
 
 @needs_bash
 def test_a_known_vulnerability_is_told_too(tmp_path: Path) -> None:
-    said = tell(tmp_path, opened="", report="**holds**", verified="success", audited="failure")
+    said = tell(tmp_path, opened="", report="**holds**", audited="failure")
     assert "issue create" in said and "Audit of dependencies: failure." in said
+
+
+@needs_bash
+def test_an_environment_that_conda_cannot_make_is_told_too(tmp_path: Path) -> None:
+    said = tell(tmp_path, opened="", report="**holds**", installed="failure")
+    assert "issue create" in said and "With conda: failure." in said
 
 
 @needs_bash
@@ -170,13 +186,13 @@ def test_a_verification_without_a_report_is_told_too(tmp_path: Path) -> None:
 @needs_bash
 def test_when_all_holds_again_the_issue_is_closed(tmp_path: Path) -> None:
     assert "issue close 5 --comment Everything holds again: the run" in tell(
-        tmp_path, opened="5", report="**holds**", verified="success"
+        tmp_path, opened="5", report="**holds**"
     )
 
 
 @needs_bash
 def test_when_all_holds_nothing_is_said(tmp_path: Path) -> None:
-    said = tell(tmp_path, opened="", report="**holds**", verified="success")
+    said = tell(tmp_path, opened="", report="**holds**")
     assert said.startswith("issue list") and said.count("\n") == 1
 
 
