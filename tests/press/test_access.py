@@ -1,4 +1,4 @@
-"""What is mended for those who hear a page: each repair does its own and leaves the rest as it was."""
+"""What is mended for those who hear a page or read it on a phone: each repair does its own and no more."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ from surveylab.press.access import accessible
             '<dt class="sig sig-object py">f(<span class="sl-parameters">\n<span>a,</span>\n</span>)</dt>'
             "<dd><dl><dd>text</dd></dl></dd>",
         ),
+        (
+            '<figure class="a" id="f">\n<img alt="Dots." src="../_images/f.webp" />\n<figcaption>',
+            '<figure class="a" id="f">\n<a class="sl-picture" href="../_images/f.webp">'
+            '<img alt="Dots." src="../_images/f.webp" /></a>\n<figcaption>',
+        ),
+        ('<p><img alt="A sign." src="sign.svg" /></p>', '<p><img alt="A sign." src="sign.svg" /></p>'),
     ],
 )
 def test_repairs(page: str, mended: str) -> None:
