@@ -169,6 +169,21 @@ def test_a_picture_is_smaller_and_the_same_to_the_last_pixel(site: Path) -> None
         assert image.convert("RGBA").tobytes() == before
 
 
+def test_a_photograph_is_a_fraction_and_looks_the_same(site: Path) -> None:
+    import numpy as np
+    from PIL import Image
+    from skimage.data import astronaut
+
+    before = astronaut()
+    Image.fromarray(before).save(site / "_images/figure.png")
+    size = (site / "_images/figure.png").stat().st_size
+    slim(site, set())
+    assert (site / "_images/figure.webp").stat().st_size < size / 3
+    with Image.open(site / "_images/figure.webp") as image:
+        after = np.asarray(image.convert("RGB"))
+    assert np.abs(after.astype(int) - before).mean() < 4
+
+
 @pytest.mark.parametrize(
     ("sheet", "left"),
     [
