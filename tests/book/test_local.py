@@ -51,6 +51,21 @@ def rows(text: str, arm: str) -> list[str]:
     return re.findall(rf"^\| {re.escape(arm)} \| [\d.]+ \| [-−+]?[\d.]+ \[.*\] \|$", text, re.MULTILINE)
 
 
+def candidates_written(arguments: list[str]) -> list[str]:
+    """Call the command as its user does; the notebooks with a candidate that it says it wrote."""
+    called = f"from surveylab.press.cli import main; main({arguments!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", called],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return re.findall(r"-> (_build/smoke-candidate/.*\.ipynb)$", done.stdout, re.MULTILINE)
+
+
 @pytest.mark.parametrize(
     ("chapter", "joined"),
     [(CHAPTER, ["batches of 16", "batches of 2"]), ("normalization/norm_comparison", GRID)],
@@ -63,18 +78,8 @@ def test_the_readmes_candidate_joins_and_the_book_stays_as_it_is(chapter: str, j
     assert f"_build/smoke-candidate/{CHAPTER}.ipynb" in readme and f" {first} " in line
     program, *arguments = shlex.split(line.replace(first, Path(chapter).name))
     assert program == "surveylab"
-    called = f"from surveylab.press.cli import main; main({arguments!r})"
-    done = subprocess.run(
-        [sys.executable, "-c", called],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    written = candidates_written(arguments)
     assert {p: p.read_bytes() for p in (ROOT / "book").rglob("*") if p.is_file()} == book
-    written = re.findall(r"-> (_build/smoke-candidate/.*\.ipynb)$", done.stdout, re.MULTILINE)
     assert written == [f"_build/smoke-candidate/{chapter}.ipynb"]
     page = json.loads((ROOT / written[0]).read_text(encoding="utf-8"))
     assert "`MyNorm` of `examples.my_norm` joins the comparison." in texts(page, "begin")
@@ -86,17 +91,7 @@ def test_the_readmes_candidate_joins_and_the_book_stays_as_it_is(chapter: str, j
 
 def test_a_norm_that_takes_no_states_joins_the_other_tasks() -> None:
     arguments = ["run", "norm_comparison", "--profile", "smoke", "--candidate", "torch.nn:InstanceNorm2d"]
-    called = f"from surveylab.press.cli import main; main({arguments!r})"
-    done = subprocess.run(
-        [sys.executable, "-c", called],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    (written,) = re.findall(r"-> (_build/smoke-candidate/.*\.ipynb)$", done.stdout, re.MULTILINE)
+    (written,) = candidates_written(arguments)
     shown = texts(json.loads((ROOT / written).read_text(encoding="utf-8")), "candidate")
     assert "It cannot take part in the recurrent network: Expected more than 1 spatial element" in shown
     joined = re.findall(r"^\| (.+) \| mean", shown, re.MULTILINE)
