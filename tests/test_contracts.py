@@ -52,7 +52,7 @@ def test_the_api_reference_names_all_that_a_room_exports(room: str) -> None:
     assert exported <= set(re.findall(r"^\.\. auto(?:class|function):: (\w+)$", page, re.M))
 
 
-@pytest.mark.parametrize("module", ["surveylab.claims", "surveylab.press.cli", "surveylab.press.build"])
+@pytest.mark.parametrize("module", ["surveylab.claims", "surveylab.press.cli", "surveylab.press.site.build"])
 def test_what_starts_fast_imports_no_torch(module: str) -> None:
     heavy = {"torch", "scipy", "sphinx", "papermill"}
     code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"

@@ -3,7 +3,7 @@
 Several copies of a chapter are executed as `surveylab run` does it, in each way in turn, so that a machine
 that is busy for a while disturbs all ways alike. Shown is the time from asking to the last result, the start
 of the workers included, and its ratio to one at a time on two threads, which is the default (the reason is in
-`surveylab.press.crew`).
+`surveylab.press.run.executor`).
 
 Run as ``python tests/benchmarks/bench_workers.py [--profile smoke] [--rounds 3] [--json PATH]`` on a machine
 with nothing else to do.
@@ -20,8 +20,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from surveylab.press.crew import Crew, carry_out
-from surveylab.press.execute import Task, make_task
+from surveylab.press.run.executor import Crew, carry_out
+from surveylab.press.run.kernel import Task, make_task
 from surveylab.press.project import PressError, Project
 
 # How many at a time, on how many threads each.

@@ -11,10 +11,10 @@ import small_book
 from playwright.sync_api import Browser, sync_playwright
 from small_book import ADDRESS, REPOSITORY, ROOT
 
-from surveylab.press.build import build
-from surveylab.press.pdf import find_browser
+from surveylab.press.site.build import build
+from surveylab.press.site.pdf import find_browser
 from surveylab.press.project import PressError
-from surveylab.press.site import Site
+from surveylab.press.site.urls import Site
 
 # What keeps Chromium from asking its maker's servers, which cannot be reached here.
 QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]

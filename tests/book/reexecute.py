@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from surveylab.claims import find_root
-from surveylab.press.execute import START_TIMEOUT, kernel_environment
+from surveylab.press.run.kernel import START_TIMEOUT, kernel_environment
 
 CELL_TIMEOUT = 600
 

@@ -11,11 +11,11 @@ import small_book
 from links import astray, dead_links, read_site
 from small_book import ROOT
 
-from surveylab.press import build as press_build
-from surveylab.press.build import build
-from surveylab.press.citations import authors_and_years
+from surveylab.press.site import build as press_build
+from surveylab.press.site.build import build
+from surveylab.press.site.citations import authors_and_years
 from surveylab.press.project import PressError
-from surveylab.press.stage import stage
+from surveylab.press.site.stage import stage
 
 
 @pytest.fixture

@@ -13,12 +13,15 @@ import small_book
 import yaml
 
 from surveylab.claims import load_claims
-from surveylab.press import ledger, overview, pages, provenance
-from surveylab.press.badges import with_badges
-from surveylab.press.findings import Findings, load_findings
-from surveylab.press.glance import add_glance
+from surveylab.press.site.pages import ledger
+from surveylab.press.site.pages import overview
+from surveylab.press.site.pages import review
+from surveylab.press.site.pages import provenance
+from surveylab.press.site.badges import with_badges
+from surveylab.press.site.evidence import Findings, load_findings
+from surveylab.press.site.pages.header import add_glance
 from surveylab.press.project import PressError
-from surveylab.press.review import chapters_of, load_review
+from surveylab.press.site.review_text import chapters_of, load_review
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,7 +11,7 @@ from small_book import ROOT
 
 from surveylab.claims import VERDICTS
 from surveylab.claims.registry import KINDS
-from surveylab.press.build import build
+from surveylab.press.site.build import build
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from tiny_project import write_chapter
 
 from surveylab.press import cli
 from surveylab.press.project import PressError
-from surveylab.press.site import Site
-from surveylab.press.terminal import Progress, counted, seconds, table
+from surveylab.press.site.urls import Site
+from surveylab.press.console import Progress, counted, seconds, table
 
 COMMANDS = ("run", "status", "verify", "replicate", "tune", "build")
 
@@ -66,7 +66,7 @@ def test_the_installed_command_answers():
 
 
 def test_build_is_handed_root_and_output(root, surveylab, monkeypatch, tmp_path):
-    from surveylab.press import build
+    from surveylab.press.site import build
 
     asked = []
 

@@ -124,8 +124,8 @@ def run(chapters: Sequence[str], workers: int, scheduler: str | None, **options:
     surveylab run --profile full --device cuda --scheduler tcp://head:8786
     surveylab run batch_norm --profile smoke --candidate examples.my_norm:MyNorm
     """
-    from surveylab.press import publish
-    from surveylab.press.crew import Crew
+    from surveylab.press.run import publish
+    from surveylab.press.run.executor import Crew
 
     candidate = options["candidate"]
     if candidate is not None and not _names_a_class(candidate):
@@ -147,7 +147,7 @@ def status(chapters: Sequence[str]) -> int:
 
     Exits with 1 if any published chapter is not fresh. Full editions are dated and never stale.
     """
-    from surveylab.press.status import status as lay_out
+    from surveylab.press.run.freshness import status as lay_out
 
     project = Project.find()
     text, fresh = lay_out(project, project.select(chapters))
@@ -190,9 +190,9 @@ def verify(
     surveylab verify --recompute-only
     surveylab verify batch_norm --report _build/verify.json --report _build/verify.html
     """
-    from surveylab.press import report
-    from surveylab.press import verify as verification
-    from surveylab.press.crew import Crew
+    from surveylab.press.verify import report
+    from surveylab.press.verify import verify as verification
+    from surveylab.press.run.executor import Crew
 
     crew = Crew(workers, scheduler)
     project = Project.find()
@@ -223,8 +223,8 @@ def replicate(chapters: Sequence[str], seed: int, workers: int, scheduler: str |
     \b
     surveylab replicate batch_norm --seed 7
     """
-    from surveylab.press.crew import Crew
-    from surveylab.press.replicate import replicate as compare
+    from surveylab.press.run.executor import Crew
+    from surveylab.press.run.replicate import replicate as compare
 
     crew = Crew(workers, scheduler)
     project = Project.find()
@@ -257,7 +257,7 @@ def tune(chapter: str, seed: int, missing: bool, device: str, timeout: int) -> i
     \b
     surveylab tune normalization/batch_norm
     """
-    from surveylab.press.tune import tune as find_rates
+    from surveylab.press.run.tune import tune as find_rates
 
     project = Project.find()
     (name,) = project.select([chapter])
@@ -315,9 +315,9 @@ def build(
     surveylab build --pdf
     surveylab build --repository https://github.com/owner/name --site https://owner.github.io/name/
     """
-    from surveylab.press.build import build as build_book
-    from surveylab.press.build import build_pdf
-    from surveylab.press.site import Site
+    from surveylab.press.site.build import build as build_book
+    from surveylab.press.site.build import build_pdf
+    from surveylab.press.site.urls import Site
 
     addresses = Site.of(repository, site, branch)
     root = Project.find().root

@@ -1,0 +1,179 @@
+"""Which chapters are fresh, and why the others are not."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from surveylab.claims import record
+from surveylab.press.run.fingerprint import Fingerprint, fingerprint
+from surveylab.press.run.refresh import mend
+from surveylab.press.project import Notebook, PressError, Project, own_cells, text_of
+from surveylab.press.console import seconds, table
+
+FRESH, REWORD, STALE, NEVER, UNREADABLE = "fresh", "reworded", "stale", "never run", "unreadable"
+
+
+@dataclass(frozen=True)
+class State:
+    """How a chapter stands.
+
+    Args:
+        chapter: `section/chapter`.
+        kind: fresh; reworded (only text changed: `run` carries it over without executing); stale; never run;
+            unreadable.
+        reasons: why it is not fresh.
+        notebook: the executed notebook, where it can be read.
+        now: the fingerprint of the working tree, where it can be computed.
+        mended: the text of the file with the new wording, for a reworded chapter.
+    """
+
+    chapter: str
+    kind: str
+    reasons: list[str] = field(default_factory=list)
+    notebook: Notebook | None = None
+    now: Fingerprint | None = None
+    mended: str | None = None
+
+
+def state_of(
+    project: Project, chapter: str, *, profile: str = "standard", seed: int = 0, path: Path | None = None
+) -> State:
+    """Compare an executed chapter with the working tree.
+
+    Args:
+        project: the checkout.
+        chapter: `section/chapter`.
+        profile: of the run.
+        seed: of the run.
+        path: the executed notebook; default where that profile is published.
+
+    Raises:
+        PressError: the *source* or the library cannot be read; that is no state but a mistake to mend.
+    """
+    path = path or project.published(chapter, profile)
+    try:
+        now = fingerprint(project, chapter, profile=profile, seed=seed)
+    except record.RecordError as error:
+        raise PressError(str(error)) from error
+    if not path.exists():
+        return State(chapter, NEVER, now=now)
+    try:
+        notebook = record.read_notebook(path)
+        record.evidence_of(notebook)
+        stored = record.provenance_of(notebook)
+    except record.RecordError as error:
+        return State(chapter, UNREADABLE, [str(error)], now=now)
+    if not stored:
+        return State(chapter, STALE, ["it carries no provenance: the press did not write it"], notebook, now)
+    reasons = now.changes(stored.get("parts") or {})
+    if not reasons:
+        reasons = code_differences(project, chapter, notebook)
+    if reasons:
+        return State(chapter, STALE, reasons, notebook, now)
+    return _reworded_or_fresh(project, State(chapter, FRESH, notebook=notebook, now=now), path, profile)
+
+
+def _reworded_or_fresh(project: Project, state: State, path: Path, profile: str) -> State:
+    assert state.now is not None
+    mended = mend(project, state.chapter, path, state.now)
+    wrong = contradictions(project, state.chapter, json.loads(mended)) if profile != "smoke" else []
+    if wrong:
+        return replace(state, kind=STALE, reasons=wrong)
+    if mended == path.read_text(encoding="utf-8"):
+        return state
+    wording = ["text, titles or the wording of claims changed; nothing to execute"]
+    return replace(state, kind=REWORD, reasons=wording, mended=mended)
+
+
+def contradictions(project: Project, chapter: str, notebook: Notebook) -> list[str]:
+    """Everything in a notebook's evidence that does not follow from its values and the claims."""
+    return record.recompute(project.claims, notebook, chapter=chapter)
+
+
+def code_differences(project: Project, chapter: str, published: Notebook, *, text: bool = False) -> list[str]:
+    """Say which cells of a published chapter are not its source's.
+
+    The stored fingerprint tells what the source was when the chapter was executed; this tells whether the
+    page still shows that source.
+
+    Args:
+        project: the checkout.
+        chapter: `section/chapter`.
+        published: its executed notebook.
+        text: whether to compare text cells too.
+    """
+    kinds = ("code", "markdown", "raw") if text else ("code",)
+    source = record.read_notebook(project.source(chapter))
+    ours, theirs = (
+        [(n, c["cell_type"], text_of(c)) for n, c in enumerate(own_cells(nb), 1) if c["cell_type"] in kinds]
+        for nb in (source, published)
+    )
+    found = [
+        f"cell {n} ({kind}) of the published chapter is not that of the source"
+        for (n, kind, content), (_, other, shown) in zip(ours, theirs, strict=False)
+        if (kind, content) != (other, shown)
+    ]
+    if len(ours) != len(theirs):
+        found.append(f"the published chapter has {len(theirs)} cells where the source has {len(ours)}")
+    return found + _parameter_differences(published)
+
+
+def _parameter_differences(published: Notebook) -> list[str]:
+    """The injected cell is in no source: hold it to the provenance."""
+    own = {id(cell) for cell in own_cells(published)}
+    added = [text_of(cell) for cell in published["cells"] if id(cell) not in own]
+    if len(added) != 1:
+        return [f"the published chapter has {len(added)} cells of injected parameters, not one"]
+    given = dict(re.findall(r"^(\w+) = (.*)$", added[0], flags=re.MULTILINE))
+    stored = record.provenance_of(published) or {}
+    return [
+        f"the injected parameters say {name} = {given.get(name)}, the provenance {stored.get(name)!r}"
+        for name in ("profile", "seed")
+        if given.get(name, "").strip("'\"") != str(stored.get(name))
+    ]
+
+
+def verdict_counts(notebook: Notebook) -> str:
+    """`9 supported, 2 inconclusive`, in the order of how often."""
+    counts = Counter(evidence.verdict for evidence in record.evidence_of(notebook).values())
+    return ", ".join(f"{number} {verdict}" for verdict, number in counts.most_common()) or "no claims"
+
+
+def status(project: Project, chapters: list[str]) -> tuple[str, bool]:
+    """Lay out how all chapters stand, and whether all are fresh. Full editions are listed, never stale."""
+    rows, notes, fresh = [], [], True
+    for chapter in chapters:
+        state = state_of(project, chapter)
+        fresh &= state.kind == FRESH
+        rows.append([chapter, state.kind, *_facts(state.notebook)])
+        notes += [f"{chapter}: {reason}" for reason in state.reasons]
+        full = project.published(chapter, "full")
+        if full.exists():
+            try:
+                edition = record.read_notebook(full)
+                rows.append([f"{chapter} (full)", "dated", *_facts(edition)])
+            except record.RecordError as error:
+                fresh = False
+                rows.append([f"{chapter} (full)", UNREADABLE, *_facts(None)])
+                notes.append(f"{chapter} (full): {error}")
+    text = table(["chapter", "state", "executed", "took", "verdicts"], rows)
+    if notes:
+        text += "\n\n" + "\n".join(notes)
+    if not fresh:
+        text += "\n\n`surveylab run` executes what is not fresh."
+    return text, fresh
+
+
+def _facts(notebook: Notebook | None) -> list[str]:
+    if notebook is None:
+        return ["-", "-", "-"]
+    stored = record.provenance_of(notebook) or {}
+    return [
+        str(stored.get("executed", "-")).replace("T", " ")[:16],
+        seconds(stored.get("duration")),
+        verdict_counts(notebook),
+    ]

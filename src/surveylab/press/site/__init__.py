@@ -1,0 +1,1 @@
+"""Builds the book's site: evidence and claims become pages, Sphinx makes HTML of them."""

@@ -1,0 +1,235 @@
+"""What a site needs beside its pages: card, icons, a page for wrong addresses, a map for search engines."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from surveylab.claims import BADGES
+from surveylab.press.site.evidence import UNEXAMINED, Findings
+from surveylab.press.site.urls import Site
+
+CARD = "_static/card.png"
+ICON = "_static/icon-32.png"
+APP_ICON = "_static/icon-180.png"
+CARD_TEXT = "The title of the book and its statements counted by verdict."
+
+# As in survey.css: Okabe and Ito's hues, dark enough to be read on white.
+TONES = {
+    "supported": "#00695c",
+    "contradicted": "#b03a00",
+    "negligible": "#0b5c94",
+    "inconclusive": "#7d5a00",
+    "mixed": "#a0306f",
+    "cited": "#6d4494",
+}
+_INK, _QUIET, _PAPER = "#222832", "#48566b", "#ffffff"
+
+
+def write_extras(html: Path, site: Site, title: str, front: str, findings: Findings) -> None:
+    """Write them all.
+
+    Args:
+        html: The built pages.
+        site: The addresses that are known.
+        title: The book's.
+        front: The file of its front page.
+        findings: What the card counts.
+    """
+    (html / "index.html").write_text(redirect(title, front, site), encoding="utf-8")
+    (html / "404.html").write_text(not_found(title, front, site), encoding="utf-8")
+    (html / CARD).write_bytes(card(title, findings))
+    for name, size in ((ICON, 32), (APP_ICON, 180)):
+        (html / name).write_bytes(icon(size))
+    if site.address:
+        pages = sorted(
+            path.relative_to(html).as_posix()
+            for path in html.rglob("*.html")
+            if "_static" not in path.parts and path.name not in ("index.html", "404.html", "search.html")
+        )
+        (html / "sitemap.xml").write_text(sitemap(pages, site), encoding="utf-8")
+        (html / "robots.txt").write_text(
+            f"User-agent: *\nAllow: /\nSitemap: {site.page('sitemap.xml')}\n", encoding="utf-8"
+        )
+
+
+def redirect(title: str, front: str, site: Site) -> str:
+    """The theme's front page is `intro`; a folder opened in a browser asks for `index.html`."""
+    name, page = escape(title), escape(front)
+    canonical = escape(site.page(front)) if site.address else page
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}</title>\n'
+        f'<meta http-equiv="refresh" content="0; url={page}"><link rel="canonical" href="{canonical}">\n'
+        f'</head><body><p><a href="{page}">{name}</a></p></body></html>\n'
+    )
+
+
+def sitemap(pages: list[str], site: Site) -> str:
+    """The pages for search engines, without dates, so that two builds agree."""
+    places = "".join(f"<url><loc>{escape(site.page(page))}</loc></url>\n" for page in pages)
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{places}</urlset>\n'
+    )
+
+
+_NOT_FOUND = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<link rel="icon" href="data:,">
+<title>No such page – {title}</title>
+<script>
+document.documentElement.dataset.theme = localStorage.getItem("theme") || "auto";
+</script>
+<style>
+:root {{
+  color-scheme: light; --ink: #222832; --quiet: #48566b; --paper: #ffffff; --line: #c8ced8; --link: #00695c;
+}}
+html[data-theme="dark"] {{
+  color-scheme: dark; --ink: #e6e9ee; --quiet: #a9b3c1; --paper: #14181e; --line: #48566b; --link: #4cc9ae;
+}}
+@media (prefers-color-scheme: dark) {{
+  html:not([data-theme="light"]) {{
+    color-scheme: dark; --ink: #e6e9ee; --quiet: #a9b3c1; --paper: #14181e; --line: #48566b; --link: #4cc9ae;
+  }}
+}}
+body {{ margin: 0; background: var(--paper); color: var(--ink); font: 1.0625rem/1.6 system-ui, sans-serif; }}
+main {{ box-sizing: border-box; max-width: 40rem; margin: 0 auto; padding: 18vh 1.5rem 3rem; }}
+p.book {{ margin: 0; color: var(--quiet); }}
+h1 {{ margin: .25rem 0 1rem; font-size: 2rem; line-height: 1.25; }}
+a {{ color: var(--link); }}
+form {{ display: flex; gap: .5rem; margin: 1.5rem 0; }}
+input, button {{
+  min-height: 2.75rem; padding: 0 .9rem; border: 1px solid var(--line); border-radius: .5rem;
+  background: var(--paper); color: var(--ink); font: inherit;
+}}
+input {{ flex: 1; min-width: 0; }}
+::placeholder {{ color: var(--quiet); opacity: 1; }}
+ul {{ padding: 0; list-style: none; }}
+li {{ margin: .35rem 0; }}
+</style>
+</head>
+<body>
+<main>
+<p class="book">{title}</p>
+<h1>There is no page at this address</h1>
+<p>It may have moved, or the address has a slip in it. Search the book, or begin at one of its pages.</p>
+<form role="search" action="{prefix}search.html" method="get">
+<input type="search" name="q" aria-label="Search the book" placeholder="Search the book">
+<button>Search</button>
+</form>
+<ul>
+{links}
+</ul>
+</main>
+{script}</body>
+</html>
+"""
+# The folder in which the book is served is found from the inside out: the first that holds the book's index.
+_FIND_PREFIX = """\
+<script>
+(async () => {
+  if (!location.protocol.startsWith("http")) return;
+  let folder = location.pathname;
+  while (folder) {
+    folder = folder.slice(0, folder.lastIndexOf("/"));
+    const found = await fetch(folder + "/objects.inv", { method: "HEAD" }).catch(() => null);
+    if (found && found.ok) break;
+  }
+  for (const link of document.querySelectorAll("main a"))
+    link.setAttribute("href", folder + "/" + link.getAttribute("href"));
+  const form = document.querySelector("form");
+  form.setAttribute("action", folder + "/" + form.getAttribute("action"));
+})();
+</script>
+"""
+
+
+def not_found(title: str, front: str, site: Site) -> str:
+    """The page that a server shows for an address that leads nowhere, however deep that address is.
+
+    It loads nothing. Its links begin with the path under which the book is served; where that is not known, a
+    script finds it.
+    """
+    prefix = escape(site.prefix) if site.address else ""
+    links = [(front, "Front page"), ("search.html", "Search"), ("genindex.html", "Index of the library")]
+    return _NOT_FOUND.format(
+        title=escape(title),
+        prefix=prefix,
+        links="\n".join(f'<li><a href="{prefix}{escape(page)}">{words}</a></li>' for page, words in links),
+        script="" if site.address else _FIND_PREFIX,
+    )
+
+
+def card(title: str, findings: Findings) -> bytes:
+    """The picture beside a shared link, a PNG of 1200x630: the title, and statements counted by verdict."""
+    from matplotlib import style
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    style.use("default")  # whatever the reader's own settings are
+    counts = Counter(findings.verdict(statement) for statement in findings.statements)
+    total, examined = len(findings.statements), len(findings.examined)
+    figure = Figure(figsize=(12, 6.3), dpi=100, facecolor=_PAPER)
+    figure.text(0.07, 0.80, title, size=46, weight="bold", color=_INK, va="center")
+    line = "A literature review of deep learning that runs:\neach statement is a claim with a verdict."
+    figure.text(0.07, 0.62, line, size=25, color=_QUIET, va="center", linespacing=1.45)
+    left, width = 0.07, 0.86
+    shown = [(verdict, counts[verdict]) for verdict in BADGES if counts[verdict] and verdict != UNEXAMINED]
+    bar = [(TONES.get(verdict, _QUIET), count) for verdict, count in shown]
+    for tone, count in [*bar, ("#dfe3ea", total - sum(count for _, count in shown))]:
+        part = width * count / max(total, 1)
+        figure.add_artist(Rectangle((left, 0.40), part, 0.055, color=tone, linewidth=0))
+        left += part
+    place, height = 0.07, 0.31
+    for verdict, count in shown:
+        symbol, word = BADGES[verdict]
+        text = figure.text(
+            place, height, f"{symbol} {word} {count}", size=20, color=TONES.get(verdict, _QUIET)
+        )
+        if place + _width(figure, text) > 0.93:  # the next line
+            place, height = 0.07, height - 0.085
+            text.set_position((place, height))
+        place += _width(figure, text) + 0.028
+    figure.text(0.07, 0.10, f"{examined} of {total} statements examined so far", size=21, color=_QUIET)
+    return _png(figure)
+
+
+def _width(figure: Any, text: Any) -> float:
+    """How wide a text is drawn, as a share of the figure."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    return float(text.get_window_extent(renderer).width / figure.bbox.width)
+
+
+def icon(size: int) -> bytes:
+    """The favicon for browsers that take no SVG: an interval and its estimate."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Circle, FancyBboxPatch
+
+    figure = Figure(figsize=(1, 1), dpi=size)
+    figure.patch.set_alpha(0)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 32), ylim=(0, 32))
+    axes.set_axis_off()
+    box = "round,pad=0,rounding_size=7"
+    axes.add_patch(FancyBboxPatch((0, 0), 32, 32, boxstyle=box, color="#00695c", linewidth=0))
+    thick = 2.5 * 72 / 32  # points for 2.5 of 32 units on a figure of an inch
+    for xs, ys in (([5, 27], [16, 16]), ([5, 5], [12, 20]), ([27, 27], [12, 20])):
+        axes.plot(xs, ys, color="#ffffff", linewidth=thick, solid_capstyle="round")
+    axes.add_patch(Circle((18, 16), 5, color="#ffffff", linewidth=0, zorder=3))
+    return _png(figure)
+
+
+def _png(figure: Any) -> bytes:
+    out = io.BytesIO()
+    # Without the name of the program, which would change with its version.
+    figure.savefig(out, format="png", metadata={"Software": None})
+    return out.getvalue()

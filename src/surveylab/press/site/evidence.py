@@ -1,0 +1,114 @@
+"""What the book's pages are made of: the review, the claims, and the published evidence on each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from surveylab.claims import (
+    Claim,
+    Evidence,
+    RecordError,
+    combine,
+    evidence_of,
+    provenance_of,
+    read_notebook,
+    recompute,
+    refresh,
+)
+from surveylab.claims.registry import ClaimError, load_claims
+from surveylab.press.project import Notebook, PressError, Project
+from surveylab.press.site.review_text import Section, chapters_of, load_review
+
+UNEXAMINED = "missing"
+"""What `combine` calls a statement without evidence."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The review, the claims, the evidence on each claim that has any, and when each chapter was executed."""
+
+    review: tuple[Section, ...]
+    claims: Mapping[str, Claim]
+    evidence: Mapping[str, Evidence]
+    executed: Mapping[str, str] = field(default_factory=dict)
+
+    def covering(self, statement: str) -> list[Claim]:
+        """The claims that decide a statement of the review."""
+        return [claim for claim in self.claims.values() if statement in claim.covers]
+
+    def beyond(self, chapter: str) -> list[Claim]:
+        """The claims of a chapter that no sentence of the review makes."""
+        return [c for c in self.claims.values() if c.chapter == chapter and not c.covers]
+
+    def verdict(self, statement: str) -> str:
+        """The verdict on a statement: that of its claims together."""
+        return combine(self.evidence[c.id].verdict for c in self.covering(statement) if c.id in self.evidence)
+
+    @property
+    def statements(self) -> list[str]:
+        """The ids of all checkable statements, in the review's order."""
+        return [id for chapter in chapters_of(self.review) for id in chapter.statements]
+
+    @property
+    def examined(self) -> list[str]:
+        """The ids of the statements that have a verdict."""
+        return [id for id in self.statements if self.verdict(id) != UNEXAMINED]
+
+
+def load_findings(root: Path, published: Iterable[str]) -> tuple[Findings, dict[str, Notebook]]:
+    """Read claims, review and evidence.
+
+    Args:
+        root: The project's folder.
+        published: The published notebooks, seen from `book/`.
+
+    Returns:
+        The findings, and the notebooks with the present wording on their cards.
+
+    Raises:
+        PressError: a file has a mistake, or a notebook does not follow from its values and claims.
+    """
+    project, book = Project(root), root / "book"
+    review = load_review(book / "review_text.yml")
+    statements = {id for chapter in chapters_of(review) for id in chapter.statements}
+    try:
+        claims = load_claims(
+            book / "claims.yml",
+            bibliography=book / "references.bib",
+            chapters=set(project.chapters),
+            inventory=statements,
+        )
+    except ClaimError as error:
+        raise PressError(str(error)) from error
+    notebooks: dict[str, Notebook] = {}
+    evidence: dict[str, Evidence] = {}
+    faults: list[str] = []
+    for name in published:
+        try:
+            notebook = read_notebook(book / name)
+            refresh(claims, notebook)
+            chapter = name.removesuffix(".ipynb").removeprefix("full/")
+            faults += [f"book/{name}: {fault}" for fault in recompute(claims, notebook, chapter=chapter)]
+            # The standard edition is the headline, unless a claim said beforehand that it needs the full one.
+            wanted = "full" if name.startswith("full/") else None
+            evidence |= {
+                id: e
+                for id, e in evidence_of(notebook).items()
+                if id in claims and claims[id].profile == wanted
+            }
+        except RecordError as error:
+            raise PressError(str(error)) from error
+        notebooks[name] = notebook
+    if faults:
+        raise PressError(
+            "a published chapter does not follow from its values and claims (`surveylab run` publishes it "
+            "anew):\n  " + "\n  ".join(faults)
+        )
+    executed = {
+        name.removesuffix(".ipynb"): str(provenance_of(notebook).get("executed", ""))
+        for name, notebook in notebooks.items()
+        if not name.startswith("full/")
+    }
+    return Findings(review, claims, evidence, executed), notebooks

@@ -1,0 +1,73 @@
+"""The lines under a chapter's title: verdicts, when and on what it was executed, data, downloads."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+from surveylab.claims import BADGES, evidence_of, provenance_of, render_badge
+from surveylab.press.project import Notebook, text_of
+from surveylab.press.console import counted, seconds
+
+
+def add_glance(notebook: Notebook, *, executed: str | None, source: str | None) -> None:
+    """Put the lines under the title, in place.
+
+    Args:
+        notebook: the executed chapter as it goes into the book.
+        executed: where the executed notebook lies for download, seen from the top of the book.
+        source: where its source lies, likewise.
+    """
+    first = notebook["cells"][0]
+    lines = _glance(notebook, executed, source)
+    if lines:
+        first["source"] = re.sub(
+            r"(?m)^# .*$", lambda title: f"{title[0]}\n\n{lines}", text_of(first), count=1
+        )
+
+
+def _glance(notebook: Notebook, executed: str | None, source: str | None) -> str:
+    record = provenance_of(notebook)
+    counts = Counter(evidence.verdict for evidence in evidence_of(notebook).values())
+    parts = []
+    if counts:
+        tallies = "".join(
+            f'<span class="sl-tally">{render_badge(verdict)} {counts[verdict]}</span>'
+            for verdict in BADGES
+            if counts[verdict]
+        )
+        parts.append(f"{counted(counts.total(), 'claim')}: {tallies}")
+    parts += [_when(record)] if record else []
+    downloads = [
+        f"{{download}}`{name} </{path}>`"
+        for name, path in (("executed notebook", executed), ("source without outputs", source))
+        if path
+    ]
+    if data := record.get("data"):
+        # A data set without its section in data.md fails the build: data is described before it is used.
+        parts.append("Data: " + ", ".join(f"[{name}](/data.md#{name})" for name in data) + ".")
+    if downloads:
+        parts.append("Download: " + ", ".join(downloads) + ".")
+    return "\n\n".join([":::{div} sl-glance", *parts, ":::"]) if parts else ""
+
+
+def _when(record: Mapping[str, Any]) -> str:
+    when = str(record.get("executed", ""))[:10]
+    threads = (record.get("machine") or {}).get("threads")
+    facts = [
+        f"Executed {_written(when)}" if when else "",
+        f"in {seconds(record['duration'])}" if record.get("duration") else "",
+        f"on {counted(threads, 'thread')}" if threads and record.get("device") == "cpu" else "",
+        f"on {(record.get('machine') or {}).get('accelerator')}" if record.get("device") == "cuda" else "",
+    ]
+    said = " ".join(filter(None, facts))
+    return f"{said}; profile {record.get('profile')}, seed {record.get('seed')} ([all of it](#provenance))."
+
+
+def _written(day: str) -> str:
+    """`2026-01-31` as `31 January 2026`."""
+    found = date.fromisoformat(day)
+    return f"{found.day} {found:%B %Y}"

@@ -1,0 +1,105 @@
+"""Comparing two executions of a chapter claim by claim, and naming what may have made them differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from surveylab.claims import Evidence, agreement, record
+from surveylab.press.run.kernel import Executed
+from surveylab.press.project import Notebook, Project
+from surveylab.press.run.freshness import code_differences, state_of
+
+UNEXPLAINED = "unexplained: same data, versions, processor and code"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One claim, published and executed again."""
+
+    claim: str
+    chapter: str
+    published: str
+    again: str
+    holds: bool
+    difference: str | None
+    cause: str | None
+
+
+def compare(
+    project: Project, published: Mapping[str, Notebook], runs: Mapping[str, Executed]
+) -> list[Compared]:
+    """Compare published and re-executed evidence claim by claim.
+
+    There is one error budget over the claims of all published chapters, executed again yet or not: what is
+    found of the first ones does not change when the others follow.
+    """
+    before = {chapter: record.evidence_of(notebook) for chapter, notebook in published.items()}
+    again = {chapter: json.loads(executed.notebook) for chapter, executed in runs.items()}
+    after = {chapter: record.evidence_of(notebook) for chapter, notebook in again.items()}
+    judged = [(chapter, id) for chapter in runs for id in before[chapter] | after[chapter]]
+    either = [after.get(chapter, {}) | before[chapter] for chapter in published]
+    comparisons = max(1, sum(e.kind != "source" for found in either for e in found.values()))
+    rows = []
+    for chapter, id in judged:
+        old, new = before[chapter].get(id), after[chapter].get(id)
+        run_old, run_new = record.run_of(published[chapter]) or {}, record.run_of(again[chapter]) or {}
+        difference: str | None
+        if old is None or new is None:
+            side = "published" if old is None else "executed again"
+            difference = f"{id} is missing in the chapter as {side}"
+        else:
+            same = record.same_machine(run_old, run_new)
+            difference = agreement(old, new, same_machine=same, comparisons=comparisons)
+        cause = None
+        if difference is not None:
+            cause = likely_cause(project, chapter, published[chapter], run_old, run_new, old, new)
+        rows.append(Compared(id, chapter, short(old), short(new), difference is None, difference, cause))
+    return rows
+
+
+def likely_cause(
+    project: Project,
+    chapter: str,
+    published: Notebook,
+    run_old: Mapping[str, Any],
+    run_new: Mapping[str, Any],
+    old: Evidence | None,
+    new: Evidence | None,
+) -> str:
+    """Name what differs between two runs of a chapter, the likeliest cause first."""
+    causes = []
+    if old and new and old.data != new.data:
+        causes.append("the data differ: another checksum")
+    changed = state_of(project, chapter).now
+    changes = changed.changes(record.provenance_of(published).get("parts") or {}) if changed else []
+    changes = changes or code_differences(project, chapter, published)
+    if changes:
+        causes.append("the code differs: " + "; ".join(changes))
+    return "; ".join(causes + machine_changes(run_old, run_new)) or UNEXPLAINED
+
+
+def machine_changes(run_old: Mapping[str, Any], run_new: Mapping[str, Any]) -> list[str]:
+    """Which versions, and what of the machine, differ between two runs."""
+    found = []
+    for part, word in (("versions", "versions differ"), ("machine", "the machine differs")):
+        before, now = run_old.get(part) or {}, run_new.get(part) or {}
+        names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        if names:
+            changes = ", ".join(f"{name} {before.get(name)} -> {now.get(name)}" for name in names)
+            found.append(f"{word}: {changes}")
+    return found
+
+
+def short(evidence: Evidence | None) -> str:
+    """`0.21 [0.15, 0.27] supported`."""
+    if evidence is None:
+        return "missing"
+    numbers = ""
+    if evidence.estimate is not None:
+        numbers = f"{evidence.estimate:.4g} "
+        if evidence.low is not None and evidence.high is not None:
+            numbers += f"[{evidence.low:.4g}, {evidence.high:.4g}] "
+    return numbers + evidence.verdict

@@ -1,0 +1,271 @@
+"""What a verification found, as a file: JSON for programs, JUnit for test tools, a page, text for an issue.
+
+The suffix says which. Every form says first what no longer holds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from html import escape
+from pathlib import Path
+from xml.etree import ElementTree
+
+from surveylab.press.verify.compare import Compared
+from surveylab.press.project import WrongUse, ensure_writable, write_atomically
+from surveylab.press.console import counted, seconds
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """One chapter executed again: how long it took then and now, and what differs between the machines."""
+
+    chapter: str
+    published_seconds: float | None
+    seconds: float
+    changes: list[str]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a verification found."""
+
+    problems: list[dict[str, str]]
+    claims: list[Compared]
+    recomputed: int
+    reruns: list[Rerun] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)  # chapters not yet executed again: cut short so far
+    chapters: list[str] = field(default_factory=list)  # all that were to be verified
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything was looked at, and there is no problem, and every claim compared holds."""
+        return not self.waiting and self._holds_so_far
+
+    @property
+    def _holds_so_far(self) -> bool:
+        return not self.problems and all(compared.holds for compared in self.claims)
+
+    @property
+    def verdict(self) -> str:
+        """The whole report in a sentence."""
+        if self.waiting:
+            ended = f"Not finished: {counted(len(self.waiting), 'chapter')} still to be executed again. "
+        else:
+            ended = ""
+        if self._holds_so_far:
+            looked = (
+                "" if self.claims else f" ({counted(self.recomputed, 'claim')} recomputed, none executed)"
+            )
+            return f"{ended}Everything{' so far' if self.waiting else ''} holds{looked}."
+        differing = sum(not compared.holds for compared in self.claims)
+        return (
+            f"{ended}{counted(len(self.problems), 'problem')}; "
+            f"{differing} of {counted(len(self.claims), 'compared claim')} differ."
+        )
+
+
+def check_destinations(paths: Iterable[Path]) -> None:
+    """Refuse a report that could not be written, before minutes are spent on what it would say.
+
+    Raises:
+        WrongUse: a suffix that no form has.
+        PressError: a folder that cannot be written to.
+    """
+    for path in paths:
+        if path.suffix not in FORMS:
+            raise WrongUse(
+                f"--report {path}: the form follows from the suffix, one of {', '.join(FORMS)}; "
+                f"this one is {path.suffix or 'missing'!r}"
+            )
+        ensure_writable(path)
+
+
+def write(report: Report, paths: Iterable[Path]) -> None:
+    """Write the report in the form that each path's suffix names, replacing what is there as a whole."""
+    for path in paths:
+        write_atomically(path, FORMS[path.suffix](report))
+
+
+def to_json(report: Report) -> str:
+    """For programs."""
+    content = {"holds": report.holds, "complete": not report.waiting, **asdict(report)}
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+# What XML 1.0 cannot hold, escaped or not; the coloured message of a kernel has it.
+_UNSPEAKABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def to_junit(report: Report) -> str:
+    """For whatever reads the results of tests: a suite a chapter, a case a claim or problem."""
+    root = ElementTree.Element("testsuites", name="surveylab verify")
+    in_question = (*(p["chapter"] for p in report.problems), *(c.chapter for c in report.claims))
+    for chapter in dict.fromkeys([*report.chapters, *in_question, *report.waiting]):
+        cases = _cases(report, chapter)
+        outcomes = [outcome.tag for case in cases for outcome in case]
+        time = sum(rerun.seconds for rerun in report.reruns if rerun.chapter == chapter)
+        suite = ElementTree.SubElement(
+            root,
+            "testsuite",
+            name=chapter,
+            tests=str(len(cases)),
+            failures=str(outcomes.count("failure")),
+            errors="0",
+            skipped=str(outcomes.count("skipped")),
+            time=f"{time:.3f}",
+        )
+        suite.extend(cases)
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _cases(report: Report, chapter: str) -> list[ElementTree.Element]:
+    """A chapter's problems, or that there is none, and its claims as far as they were compared."""
+    problems = [p["problem"] for p in report.problems if p["chapter"] == chapter]
+    cases = [] if problems else [_case(chapter, "what is published follows from its values")]
+    for number, problem in enumerate(problems, start=1):
+        cases.append(_case(chapter, f"problem {number}", "failure", problem, problem))
+    for c in (compared for compared in report.claims if compared.chapter == chapter):
+        if c.holds:
+            cases.append(_case(chapter, c.claim))
+        else:
+            text = f"published: {c.published}\nexecuted again: {c.again}\nlikely cause: {c.cause}"
+            cases.append(_case(chapter, c.claim, "failure", c.difference or "differs", text))
+    if chapter in report.waiting:
+        cases.append(_case(chapter, "executed again", "skipped", "not finished"))
+    return cases
+
+
+def _case(
+    chapter: str, name: str, outcome: str | None = None, message: str = "", text: str | None = None
+) -> ElementTree.Element:
+    case = ElementTree.Element("testcase", classname=chapter, name=name, time="0")
+    if outcome is not None:
+        said = ElementTree.SubElement(case, outcome, message=_UNSPEAKABLE.sub("?", message))
+        said.text = text and _UNSPEAKABLE.sub("?", text)
+    return case
+
+
+# An issue holds 65,536 characters.
+_ROWS, _CELL = 40, 300
+
+
+def to_markdown(report: Report) -> str:
+    """For an issue: what no longer holds, and where to look.
+
+    What a kernel or a chapter says stands as code: no name in it calls anybody, and no markup in it works.
+    """
+    lines = ["# Verification", "", f"**{report.verdict}**", ""]
+    lines += [f"- {p['chapter']}: {_code(p['problem'])}" for p in report.problems[:_ROWS]]
+    lines += _more(report.problems)
+    if differing := [compared for compared in report.claims if not compared.holds]:
+        lines += ["", "| claim | published | executed again | likely cause |", "|---|---|---|---|"]
+        for c in differing[:_ROWS]:
+            texts = (c.claim, c.published, c.again, c.cause or "")
+            cells = (_code(text).replace("|", r"\|") for text in texts)
+            lines.append("| " + " | ".join(cells) + " |")
+        lines += _more(differing)
+    if report.reruns:
+        lines += ["", "Executed again:"]
+        lines += [f"- {_rerun(rerun)[:_CELL]}" for rerun in report.reruns[:_ROWS]]
+    return "\n".join(lines) + "\n"
+
+
+def _more(items: Sequence[object]) -> list[str]:
+    over = len(items) - _ROWS
+    return ["", f"And {over} more, which the report as a page lists."] if over > 0 else []
+
+
+def _code(text: str) -> str:
+    """Text as code in one line, cut short: a list item or a cell of a table may hold no more."""
+    line = " ".join(text.split())
+    line = line if len(line) <= _CELL else f"{line[:_CELL]} ..."
+    if not line:
+        return ""
+    # A fence longer than any in the text keeps the text in.
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    return f"{fence} {line} {fence}" if "`" in line else f"`{line}`"
+
+
+def _rerun(rerun: Rerun) -> str:
+    before = f" ({seconds(rerun.published_seconds)} when published)" if rerun.published_seconds else ""
+    where = "; ".join(rerun.changes) or "same versions, same kind of processor: values must be equal"
+    return f"{rerun.chapter} in {seconds(rerun.seconds)}{before}: {where}"
+
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #222832; --paper: #fff; --line: #d5d9e0; --good: #00695c;
+  --bad: #b03a00; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6e9ef; --paper: #16181d; --line: #3a404b; --good: #4cc9ae; --bad: #ff9561; }
+}
+body { max-width: 72rem; margin: 2rem auto; padding: 0 1rem; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif; }
+.wide { overflow-x: auto; }
+table { width: 100%; border-collapse: collapse; font-size: 14px; }
+th, td { padding: 6px 10px; border-top: 1px solid var(--line); text-align: left; vertical-align: top; }
+td { overflow-wrap: anywhere; }
+.good { color: var(--good); } .bad { color: var(--bad); font-weight: 600; }
+"""
+
+
+def to_html(report: Report) -> str:
+    """A page of its own, for people; it loads nothing."""
+    kind = "good" if report.holds else "bad"
+    parts = [
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>Verification of the executable survey</title><style>{_STYLE}</style></head><body><main>",
+        f'<h1>Verification</h1>\n<p class="{kind}">{escape(report.verdict)}</p>',
+    ]
+    if report.problems:
+        parts.append("<h2>Problems</h2>")
+        parts.append(_table(("chapter", "problem"), ((p["chapter"], p["problem"]) for p in report.problems)))
+    columns = ("claim", "result", "published", "executed again", "what differs", "likely cause")
+    groups = {
+        "What no longer holds": [c for c in report.claims if not c.holds],
+        "What holds": [c for c in report.claims if c.holds],
+    }
+    for title, claims in groups.items():
+        if claims:
+            rows = (
+                (c.claim, "holds" if c.holds else "differs", c.published, c.again, c.difference, c.cause)
+                for c in claims
+            )
+            parts.append(f"<h2>{title}</h2>{_table(columns, rows)}")
+    if report.reruns:
+        runs = (
+            (r.chapter, seconds(r.published_seconds), seconds(r.seconds), "; ".join(r.changes) or "the same")
+            for r in report.reruns
+        )
+        head = ("chapter", "when published", "again", "versions and machine")
+        parts.append(f"<h2>Runs</h2>{_table(head, runs)}")
+    parts.append("</main></body></html>")
+    return "\n".join(parts) + "\n"
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str | None]]) -> str:
+    """Cells that say "holds" or "differs" are coloured; the word is there without the colour too."""
+    tones = {"holds": ' class="good"', "differs": ' class="bad"'}
+    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
+    lines = (
+        "<tr>"
+        + "".join(f"<td{tones.get(cell or '', '')}>{escape(cell or '')}</td>" for cell in row)
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    )
+
+
+FORMS: Mapping[str, Callable[[Report], str]] = {
+    ".json": to_json,
+    ".xml": to_junit,
+    ".html": to_html,
+    ".md": to_markdown,
+}

@@ -1,0 +1,211 @@
+"""`surveylab verify`: does what is published follow from its values, and does a second execution agree?
+
+Nothing in the tree is changed. First everything that can be checked without executing: each published
+chapter is fresh, shows its source, and its evidence follows from the values it carries. Then each is
+executed again and compared claim by claim, by the rule of `surveylab.claims.agreement`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from contextlib import closing
+
+from surveylab.claims import record
+from surveylab.press.verify.compare import compare, machine_changes
+from surveylab.press.run.executor import Crew, carry_out
+from surveylab.press.run.kernel import CELL_TIMEOUT, Executed, Outcome, make_task
+from surveylab.press.project import ChapterFailed, Notebook, PressError, Project, WrongUse
+from surveylab.press.run.publish import data_of, run_record
+from surveylab.press.verify.report import Report, Rerun
+from surveylab.press.run.freshness import FRESH, REWORD, code_differences, contradictions, state_of
+from surveylab.press.console import counted, seconds, table
+
+Say = Callable[[str], None]
+
+
+def verify(
+    project: Project,
+    chapters: list[str],
+    say: Say,
+    *,
+    recompute_only: bool = False,
+    device: str = "auto",
+    timeout: int = CELL_TIMEOUT,
+    crew: Crew | None = None,
+    keep: Callable[[Report], None] = lambda report: None,
+) -> Report:
+    """Verify the published chapters.
+
+    Args:
+        project: the checkout.
+        chapters: which ones.
+        say: shows a line.
+        recompute_only: whether to leave the second execution out.
+        device: where to execute again.
+        timeout: seconds that one cell may take.
+        crew: who executes; default this process.
+        keep: called with the report as far as it goes, whenever a chapter was executed, and at the end.
+
+    Raises:
+        WrongUse: a mistake in the claims, or a device that is not there.
+    """
+    problems: list[dict[str, str]] = []
+    published: dict[str, Notebook] = {}
+    recomputed = 0
+    for chapter in chapters:
+        found, notebook = recompute(project, chapter)
+        problems += [{"chapter": chapter, "problem": sentence} for sentence in found]
+        if notebook is not None:
+            published[chapter] = notebook
+            recomputed += len(record.evidence_of(notebook))
+        full = project.published(chapter, "full")
+        if full.exists():
+            name = f"{chapter} (full)"
+            problems += [{"chapter": name, "problem": p} for p in recompute_edition(project, chapter)]
+    where = counted(len(published), "chapter")
+    say(f"Recomputed {counted(recomputed, 'claim')} of {where} from their values.")
+    for problem in problems:
+        say(f"  {problem['chapter']}: {problem['problem']}")
+    if recompute_only:
+        report = Report(problems, [], recomputed, chapters=chapters)
+        keep(report)
+        return report
+    tasks = []
+    for chapter, notebook in published.items():
+        tasks.append(
+            make_task(
+                project,
+                chapter,
+                device=device,
+                environment=_threads(notebook),
+                timeout=timeout,
+                strict=False,
+                expected=record.provenance_of(notebook).get("duration"),
+            )
+        )
+    runs: dict[str, Executed] = {}
+    reruns: list[Rerun] = []
+    waiting = list(published)
+
+    def so_far() -> Report:
+        in_order = {chapter: runs[chapter] for chapter in published if chapter in runs}
+        claims = compare(project, published, in_order)
+        return Report(problems, claims, recomputed, reruns, waiting, chapters)
+
+    report = so_far()
+    keep(report)
+    with closing(carry_out(tasks, crew or Crew())) as outcomes:
+        for task, outcome in outcomes:
+            chapter = task.chapter
+            waiting.remove(chapter)
+            outcome = _readable(outcome)
+            if isinstance(outcome, PressError):
+                problems.append({"chapter": chapter, "problem": f"could not be executed again: {outcome}"})
+                say(f"  {chapter}: could not be executed again: {outcome}")
+            else:
+                runs[chapter] = outcome
+                reruns.append(_rerun(chapter, published[chapter], outcome))
+                say(f"{chapter}: executed again in {seconds(outcome.seconds)}")
+                if changes := "; ".join(reruns[-1].changes):
+                    say(
+                        f"  not where it was published ({changes}): values are compared by a test, not digit "
+                        "by digit"
+                    )
+            # An interruption, or a machine that is taken away, loses nothing that was found before.
+            report = so_far()
+            keep(report)
+    return report
+
+
+def _readable(outcome: Outcome) -> Outcome:
+    """The outcome; a failure too if a chapter ran to its end but what it gave cannot be compared."""
+    if isinstance(outcome, Executed):
+        try:
+            run_record(outcome)
+            record.evidence_of(json.loads(outcome.notebook))
+        except PressError as error:
+            return error
+        except record.RecordError as error:
+            return ChapterFailed(outcome.chapter, str(error), outcome.notebook)
+    return outcome
+
+
+def _rerun(chapter: str, notebook: Notebook, executed: Executed) -> Rerun:
+    then, now = record.run_of(notebook) or {}, run_record(executed)
+    changes = [] if record.same_machine(then, now) else machine_changes(then, now)
+    return Rerun(chapter, record.provenance_of(notebook).get("duration"), round(executed.seconds, 1), changes)
+
+
+def _threads(published: Notebook) -> dict[str, str]:
+    """What gives the kernel one thread, if the chapter was published with one: on as many threads the values
+    are the same to the last digit.
+    """
+    machine = (record.run_of(published) or {}).get("machine") or {}
+    asked = machine.get("threads") == 1 and "OMP_NUM_THREADS" not in os.environ
+    return {"OMP_NUM_THREADS": "1"} if asked else {}
+
+
+def recompute(project: Project, chapter: str) -> tuple[list[str], Notebook | None]:
+    """Check a published chapter without executing it.
+
+    Returns:
+        Everything that does not hold, and the notebook if it can be read.
+    """
+    try:
+        state = state_of(project, chapter)
+    except WrongUse:
+        raise
+    except PressError as error:
+        return [str(error)], None
+    if state.notebook is None:
+        return state.reasons or ["it was never run: `surveylab run` executes it"], None
+    # A tampered card makes a chapter stale or reworded; here it is said what in it is wrong.
+    found = [f"not fresh: {reason}" for reason in state.reasons if state.kind not in (FRESH, REWORD)]
+    found += code_differences(project, chapter, state.notebook, text=True)
+    found += contradictions(project, chapter, state.notebook)
+    found += provenance_differences(state.notebook)
+    if state.kind == REWORD and not found:
+        found = [f"not fresh: {reason}" for reason in state.reasons]
+    return list(dict.fromkeys(found)), state.notebook
+
+
+def recompute_edition(project: Project, chapter: str) -> list[str]:
+    """Check a full edition: its source may differ by now, but its evidence must hold together."""
+    try:
+        notebook = record.read_notebook(project.published(chapter, "full"))
+    except record.RecordError as error:
+        return [str(error)]
+    # Its wording is brought up to date when the book is built.
+    record.refresh(project.claims, notebook)
+    return contradictions(project, chapter, notebook) + provenance_differences(notebook)
+
+
+def provenance_differences(notebook: Notebook) -> list[str]:
+    """Where a notebook's provenance is not what its kernel reported of the run, or of the data."""
+    stored, said = record.provenance_of(notebook) or {}, record.run_of(notebook) or {}
+    if not said:
+        return ["it does not say on what it ran: the output of `lab.begin` is missing"]
+    found = [
+        f"the provenance says {key} {stored.get(key)!r}, the run itself {said.get(key)!r}"
+        for key in ("profile", "seed", "device", "machine", "versions")
+        if stored.get(key) != said.get(key)
+    ]
+    if stored.get("data") != data_of(notebook):
+        found.append("the checksums of the data in the provenance are not those of the evidence")
+    return found
+
+
+def shown(report: Report) -> str:
+    """The report as a table and a closing sentence."""
+    parts = []
+    if report.claims:
+        rows = [
+            [c.claim, c.published, c.again, "holds" if c.holds else "DIFFERS", c.cause or ""]
+            for c in report.claims
+        ]
+        parts.append(table(["claim", "published", "executed again", "result", "likely cause"], rows))
+        parts += [f"{c.claim}: {c.difference}" for c in report.claims if c.difference]
+    parts.append(report.verdict)
+    return "\n".join(parts)

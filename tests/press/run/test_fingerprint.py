@@ -1,0 +1,190 @@
+"""What makes a chapter stale, and what does not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_project import make_project, read, write_notebook
+
+from surveylab.press.run.fingerprint import Fingerprint, fingerprint, imported_modules, notebook_imports
+from surveylab.press.project import PressError, Project
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return make_project(tmp_path)
+
+
+def taken(root: Path, **options: object) -> Fingerprint:
+    # A new project each time: it remembers the claims it has read.
+    return fingerprint(Project(root), "demo/one", **options)  # type: ignore[arg-type]
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_same_tree_same_fingerprint(root):
+    assert taken(root) == taken(root)
+    assert len(taken(root).digest) == 64
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "named"),
+    [
+        ("src/tinylib/method.py", "return 3 +", "return 4 +", "library: tinylib.method changed"),
+        ("src/tinylib/__init__.py", "1e-6", "2e-6", "library: tinylib changed"),
+        ("notebooks/demo/one.ipynb", "1e-7", "2e-7", "source: code cells changed"),
+        ("book/claims.yml", "margin: 1.0", "margin: 1.1", "claims: tiny-gain changed"),
+        ("book/claims.yml", "id: tiny-exact", "id: tiny-same", "claims: tiny-same added"),
+    ],
+)
+def test_a_change_is_named(root, file, old, new, named):
+    before = taken(root)
+    replace(root / file, old, new)
+    assert named in taken(root).changes(before.parts)
+    assert taken(root).digest != before.digest
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("src/tinylib/method.py", "# a comment", "# another"),
+        ("src/tinylib/method.py", "How much one replicate gains.", "Its gain."),
+        ("src/tinylib/method.py", "Stands for a method.", "Stands for one."),
+        ("book/claims.yml", "says: The method gains.", "says: The method gains much."),
+        ("book/claims.yml", "why: Rounding.", "why: Rounding, no more."),
+    ],
+)
+def test_comments_docstrings_and_wording_do_not_count(root, file, old, new):
+    before = taken(root)
+    replace(root / file, old, new)
+    assert taken(root) == before
+
+
+def test_text_cells_change_the_fingerprint_but_need_no_execution(root):
+    before = taken(root)
+    replace(root / "notebooks/demo/one.ipynb", "# demo/one", "# Demo")
+    assert taken(root).digest != before.digest
+    assert taken(root).changes(before.parts) == []
+
+
+def test_a_module_nobody_imports_does_not_count(root):
+    before = taken(root)
+    (root / "src/tinylib/other.py").write_text("x = 1\n")
+    assert taken(root) == before
+
+
+def test_tuning_counts_by_content(root):
+    before = taken(root)
+    path = root / "book/tuning/demo/one.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"arm": {"rate": 0.1, "grid": [0.1]}}))
+    first = taken(root)
+    assert first.changes(before.parts) == ["tuning: learning rates changed"]
+    path.write_text(json.dumps({"arm": {"grid": [0.1], "rate": 0.1}}, indent=4))
+    assert taken(root) == first
+    path.write_text("{")
+    with pytest.raises(PressError, match=r"not JSON.*surveylab tune"):
+        taken(root)
+
+
+def test_parameters_count_and_the_device_is_none(root):
+    before = taken(root)
+    assert taken(root, seed=1).changes(before.parts) == ["parameters: other profile or seed"]
+    assert taken(root, profile="full").changes(before.parts) == ["parameters: other profile or seed"]
+
+
+def test_another_chapters_claim_does_not_count(root):
+    before = taken(root)
+    (root / "notebooks/demo/two.ipynb").write_bytes((root / "notebooks/demo/one.ipynb").read_bytes())
+    text = (root / "book/claims.yml").read_text()
+    claim = (
+        text[text.index("- id: tiny-paper") :].replace("tiny-paper", "other").replace("demo/one", "demo/two")
+    )
+    (root / "book/claims.yml").write_text(text + claim)
+    assert taken(root) == before
+
+
+def test_claims_count_because_the_library_imports_them_and_the_press_never(root):
+    library = taken(root).parts["library"]
+    assert {"tinylib", "tinylib.method", "surveylab", "surveylab.claims.verdict"} <= set(library)
+    assert not any(name.startswith("surveylab.press") for name in library)
+
+
+def package(folder: Path, files: dict[str, str]) -> dict[str, Path]:
+    for name, text in files.items():
+        path = folder / "pkg" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return {"pkg": folder / "pkg"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "reached"),
+    [
+        ("import pkg.room.a", {"pkg", "pkg.room", "pkg.room.a", "pkg.base"}),
+        ("import pkg.room.a as a", {"pkg", "pkg.room", "pkg.room.a", "pkg.base"}),
+        ("from pkg.room import a", {"pkg", "pkg.room", "pkg.room.a", "pkg.base"}),
+        ("from pkg.room.a import f", {"pkg", "pkg.room", "pkg.room.a", "pkg.base"}),
+        ("from pkg.room.a import *", {"pkg", "pkg.room", "pkg.room.a", "pkg.base"}),
+        ("from pkg import room", {"pkg", "pkg.room"}),
+        ("def late():\n    from pkg import base", {"pkg", "pkg.base"}),
+        ("import pkg.deep.er.x", {"pkg", "pkg.deep", "pkg.deep.er", "pkg.deep.er.x", "pkg.base", "pkg.room"}),
+        ("import pkg.loop1", {"pkg", "pkg.loop1", "pkg.loop2"}),
+        ("import os, json, pkgother", set()),
+        ("import pkg.missing", {"pkg"}),
+    ],
+)
+def test_imports_are_followed(tmp_path, statement, reached):
+    packages = package(
+        tmp_path,
+        {
+            "__init__.py": "",
+            "base.py": "def f(): pass",
+            "room/__init__.py": "",
+            "room/a.py": "from ..base import f\nfrom . import missing_name",
+            "deep/__init__.py": "",
+            "deep/er/__init__.py": "",
+            "deep/er/x.py": "from ... import base\nfrom ...room import nothing",
+            "loop1.py": "from . import loop2",
+            "loop2.py": "from .loop1 import *",
+        },
+    )
+    notebook = {"cells": [{"cell_type": "code", "source": statement}]}
+    assert set(imported_modules(notebook_imports(notebook, "x"), packages)) == reached
+
+
+def test_magics_are_passed_over_and_broken_cells_are_named(root):
+    cells = [
+        "%matplotlib inline\nimport tinylib",
+        "%%time\nif True:\n    !ls\n    import json",
+        ["import ", "ast"],
+    ]
+    notebook = {"cells": [{"cell_type": "code", "source": cell} for cell in cells]}
+    assert notebook_imports(notebook, "x") == {"tinylib", "json", "ast"}
+    notebook["cells"].append({"cell_type": "code", "source": "def"})
+    with pytest.raises(PressError, match=r"x: cell 4 is not Python"):
+        notebook_imports(notebook, "x")
+
+
+def test_a_library_that_cannot_be_parsed_is_named(root):
+    (root / "src/tinylib/method.py").write_text("def gain(:\n")
+    with pytest.raises(PressError, match=r"method\.py:1: not Python"):
+        taken(root)
+
+
+def test_only_the_layout_of_a_source_changed(root):
+    before = taken(root)
+    path = root / "notebooks/demo/one.ipynb"
+    notebook = read(path)
+    for cell in notebook["cells"]:
+        cell["source"] = "".join(cell["source"])
+    path.write_text(json.dumps(notebook))
+    assert taken(root) == before
+    write_notebook(path, notebook)
+    assert taken(root) == before
