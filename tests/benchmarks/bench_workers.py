@@ -20,9 +20,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from surveylab.press.run.executor import Crew, carry_out
-from surveylab.press.run.kernel import Task, make_task
 from surveylab.press.project import PressError, Project
+from surveylab.press.run.execute import execute_all
+from surveylab.press.run.executor import Executor
+from surveylab.press.run.kernel import Task, make_task
 
 # How many at a time, on how many threads each.
 WAYS = {
@@ -38,7 +39,7 @@ def seconds(task: Task, copies: int, workers: int, threads: int) -> float:
     environment: dict[str, str | None] = {"OMP_NUM_THREADS": str(threads)}
     tasks = [replace(task, chapter=f"{task.chapter}-{n}", environment=environment) for n in range(copies)]
     start = time.perf_counter()
-    for _, outcome in carry_out(tasks, Crew(workers)):
+    for _, outcome in execute_all(tasks, Executor(workers)):
         if isinstance(outcome, PressError):
             raise SystemExit(str(outcome))
     return time.perf_counter() - start

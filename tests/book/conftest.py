@@ -11,9 +11,9 @@ import small_book
 from playwright.sync_api import Browser, sync_playwright
 from small_book import ADDRESS, REPOSITORY, ROOT
 
+from surveylab.press.project import PressError
 from surveylab.press.site.build import build
 from surveylab.press.site.pdf import find_browser
-from surveylab.press.project import PressError
 from surveylab.press.site.urls import Site
 
 # What keeps Chromium from asking its maker's servers, which cannot be reached here.

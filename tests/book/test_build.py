@@ -11,10 +11,10 @@ import small_book
 from links import astray, dead_links, read_site
 from small_book import ROOT
 
+from surveylab.press.project import PressError
 from surveylab.press.site import build as press_build
 from surveylab.press.site.build import build
 from surveylab.press.site.citations import authors_and_years
-from surveylab.press.project import PressError
 from surveylab.press.site.stage import stage
 
 

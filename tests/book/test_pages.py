@@ -13,14 +13,12 @@ import small_book
 import yaml
 
 from surveylab.claims import load_claims
-from surveylab.press.site.pages import ledger
-from surveylab.press.site.pages import overview
-from surveylab.press.site.pages import review
-from surveylab.press.site.pages import provenance
+from surveylab.press.project import PressError
+from surveylab.press.site import markup
 from surveylab.press.site.badges import with_badges
 from surveylab.press.site.evidence import Findings, load_findings
-from surveylab.press.site.pages.header import add_glance
-from surveylab.press.project import PressError
+from surveylab.press.site.pages import ledger, overview, provenance, review
+from surveylab.press.site.pages.header import add_header
 from surveylab.press.site.review_text import chapters_of, load_review
 
 ROOT = Path(__file__).parents[2]
@@ -132,9 +130,9 @@ def test_effects_stand_at_their_size_and_touch_no_other(findings: Findings) -> N
 
 def test_the_lines_under_a_title(book: Path) -> None:
     notebook = small_book.published(book)
-    add_glance(notebook, executed="executed/demo/one.ipynb", source=None)
+    add_header(notebook, executed="executed/demo/one.ipynb", source=None)
     text = notebook["cells"][0]["source"]
-    assert text.startswith("(one)=\n# The first chapter\n\n:::{div} sl-glance\n") and text.endswith(
+    assert text.startswith("(one)=\n# The first chapter\n\n:::{div} sl-header\n") and text.endswith(
         "describe it."
     )
     for part in (
@@ -149,7 +147,7 @@ def test_the_lines_under_a_title(book: Path) -> None:
 def test_a_chapter_without_a_record_gets_no_lines() -> None:
     cell = {"cell_type": "markdown", "metadata": {}, "source": "# Title"}
     notebook = small_book.notebook([cell])
-    add_glance(notebook, executed=None, source=None)
+    add_header(notebook, executed=None, source=None)
     assert cell["source"] == "# Title"
 
 
@@ -172,7 +170,7 @@ def test_a_claim_named_in_a_chapters_text_shows_its_verdict(findings: Findings) 
         in shown
     )
     assert "It &quot;gains&quot; a &#124; b." in shown
-    assert shown.endswith(f"| scales {ledger.unexamined()} |") and code == "'{claim}`good`'"
+    assert shown.endswith(f"| scales {markup.unexamined()} |") and code == "'{claim}`good`'"
     page["cells"][0]["source"] = "{claim}`no-such`"
     with pytest.raises(PressError, match="names the claim 'no-such'"):
         with_badges(page, "demo/two.ipynb", findings)
@@ -193,18 +191,18 @@ def test_summary_counts_statements(findings: Findings) -> None:
 
 
 def test_corrections_hold_what_is_contradicted_mixed_or_corrected_and_no_more(findings: Findings) -> None:
-    page = pages.corrections(findings)
+    page = review.corrections(findings)
     assert [part.partition('"')[0] for part in page.split('id="correction-')[1:]] == ["st-split", "st-wrong"]
     assert "It is fast &amp; exact." in page and "It is exact but slow." in page
     assert "No sentence is put in its place" in page.partition("st-wrong")[2]
 
 
 def test_corrections_without_any() -> None:
-    assert "contradicts nothing" in pages.corrections(Findings((), {}, {}))
+    assert "contradicts nothing" in review.corrections(Findings((), {}, {}))
 
 
 def test_review_has_every_sentence_with_its_verdict(findings: Findings) -> None:
-    page = pages.review(findings)
+    page = review.review(findings)
     assert r"This \*only\* connects." in page
     assert "The method gains {cite:p}`someone2020`." in page
     split = page.partition('id="review-st-split"')[2].partition("</span>\n")[0]

@@ -12,10 +12,10 @@ import pytest
 import yaml
 from playwright.sync_api import Browser
 
+from surveylab.press.project import PressError
 from surveylab.press.site import pdf
 from surveylab.press.site.build import build_pdf
 from surveylab.press.site.pdf import BROWSERS, Document, Part, find_browser, make_pdf, parts_of
-from surveylab.press.project import PressError
 
 PARTS = [Part("", ("intro",)), Part("Demo", ("demo/one",)), Part("Reference", ("references",))]
 needs_chromium = pytest.mark.skipif(

@@ -18,13 +18,13 @@ import pytest
 from playwright.sync_api import Browser
 from small_book import ADDRESS, REPOSITORY, ROOT
 
-from surveylab.press.site.build import build
-from surveylab.press.site.assets import CARD, card, icon, not_found
-from surveylab.press.site.evidence import load_findings
-from surveylab.press.run.fingerprint import library_packages
 from surveylab.press.project import Project
-from surveylab.press.site.urls import Site
+from surveylab.press.run.fingerprint import library_packages
 from surveylab.press.run.usage import defined_at
+from surveylab.press.site.assets import CARD, card, icon, not_found
+from surveylab.press.site.build import build
+from surveylab.press.site.evidence import load_findings
+from surveylab.press.site.urls import Site
 
 pytestmark = pytest.mark.slow
 

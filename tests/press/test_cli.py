@@ -13,9 +13,9 @@ import pytest
 from tiny_project import write_chapter
 
 from surveylab.press import cli
+from surveylab.press.console import Progress, counted, seconds, table
 from surveylab.press.project import PressError
 from surveylab.press.site.urls import Site
-from surveylab.press.console import Progress, counted, seconds, table
 
 COMMANDS = ("run", "status", "verify", "replicate", "tune", "build")
 

@@ -64,7 +64,7 @@ def _execution(command: Callable[..., Any]) -> Callable[..., Any]:
     return device(timeout(command))
 
 
-def _crew(command: Callable[..., Any]) -> Callable[..., Any]:
+def _executor(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of every command that executes several chapters."""
     workers = click.option(
         "--workers",
@@ -106,7 +106,7 @@ def _crew(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False), help="Write into this folder instead."
 )
-@_crew
+@_executor
 @_execution
 def run(chapters: Sequence[str], workers: int, scheduler: str | None, **options: Any) -> int:
     """Execute the chapters that are not fresh.
@@ -125,12 +125,12 @@ def run(chapters: Sequence[str], workers: int, scheduler: str | None, **options:
     surveylab run batch_norm --profile smoke --candidate examples.my_norm:MyNorm
     """
     from surveylab.press.run import publish
-    from surveylab.press.run.executor import Crew
+    from surveylab.press.run.executor import Executor
 
     candidate = options["candidate"]
     if candidate is not None and not _names_a_class(candidate):
         raise WrongUse(f"--candidate {candidate}: write it as package.module:Class")
-    asked = publish.Run(crew=Crew(workers, scheduler), **options)
+    asked = publish.Run(executor=Executor(workers, scheduler), **options)
     project = Project.find()
     return publish.run(project, project.select(chapters), asked, click.echo)
 
@@ -167,7 +167,7 @@ def status(chapters: Sequence[str]) -> int:
     help="Write the findings there too; may be given several times. The suffix says how: .json, .xml "
     "(JUnit), .html (a page), .md (text for an issue).",
 )
-@_crew
+@_executor
 @_execution
 def verify(
     chapters: Sequence[str],
@@ -190,11 +190,11 @@ def verify(
     surveylab verify --recompute-only
     surveylab verify batch_norm --report _build/verify.json --report _build/verify.html
     """
+    from surveylab.press.run.executor import Executor
     from surveylab.press.verify import report
     from surveylab.press.verify import verify as verification
-    from surveylab.press.run.executor import Crew
 
-    crew = Crew(workers, scheduler)
+    executor = Executor(workers, scheduler)
     project = Project.find()
     report.check_destinations(reports)
     found = verification.verify(
@@ -202,7 +202,7 @@ def verify(
         project.select(chapters),
         click.echo,
         recompute_only=recompute_only,
-        crew=crew,
+        executor=executor,
         keep=lambda found: report.write(found, reports),
         **options,
     )
@@ -213,7 +213,7 @@ def verify(
 @cli.command()
 @_chapters
 @click.option("--seed", type=click.IntRange(min=0), required=True, help="Not the published one (0).")
-@_crew
+@_executor
 @_execution
 def replicate(chapters: Sequence[str], seed: int, workers: int, scheduler: str | None, **options: Any) -> int:
     """Run chapters with other random numbers and compare the verdicts. Writes nothing.
@@ -223,12 +223,12 @@ def replicate(chapters: Sequence[str], seed: int, workers: int, scheduler: str |
     \b
     surveylab replicate batch_norm --seed 7
     """
-    from surveylab.press.run.executor import Crew
+    from surveylab.press.run.executor import Executor
     from surveylab.press.run.replicate import replicate as compare
 
-    crew = Crew(workers, scheduler)
+    executor = Executor(workers, scheduler)
     project = Project.find()
-    fine = compare(project, project.select(chapters), click.echo, seed=seed, crew=crew, **options)
+    fine = compare(project, project.select(chapters), click.echo, seed=seed, executor=executor, **options)
     return 0 if fine else 1
 
 

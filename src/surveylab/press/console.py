@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TextIO
 
+from surveylab.claims import Evidence
+
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Lay out rows in columns as wide as their content, the last one ragged."""
@@ -36,6 +38,18 @@ def seconds(value: float | None) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 chapter`, `2 chapters`."""
     return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def short(evidence: Evidence | None) -> str:
+    """`0.21 [0.15, 0.27] supported`."""
+    if evidence is None:
+        return "missing"
+    numbers = ""
+    if evidence.estimate is not None:
+        numbers = f"{evidence.estimate:.4g} "
+        if evidence.low is not None and evidence.high is not None:
+            numbers += f"[{evidence.low:.4g}, {evidence.high:.4g}] "
+    return numbers + evidence.verdict
 
 
 class Progress:

@@ -1,4 +1,4 @@
-"""What the book mends of the theme is still broken there; what no longer is should be unmended."""
+"""What the book fixes of the theme is still broken there; what no longer is should be undone."""
 
 from __future__ import annotations
 

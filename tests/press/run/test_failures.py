@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from tiny_project import GOOD, make_project, read, write_chapter
 
-from surveylab.press.run import executor
-from surveylab.press.run import kernel as execution
+from surveylab.press.run import execute as execution
+from surveylab.press.run import kernel
 
 BEGIN = GOOD[0]
 
@@ -244,7 +244,7 @@ def test_a_candidate_that_is_not_there_is_wrong_use(root, surveylab):
 def test_a_folder_that_cannot_be_written_is_said_before_executing(new_root, surveylab, monkeypatch):
     # A file where the folder should be: unlike a mode it stops root too.
     (new_root / "book/demo").write_text("in the way")
-    monkeypatch.setattr(crew, "perform", lambda *_: pytest.fail("executed for nothing"))
+    monkeypatch.setattr(execution, "perform", lambda *_: pytest.fail("executed for nothing"))
     said = surveylab("run")
     assert said.code == 1
     assert "demo/one: cannot write" in said.out and "book/demo" in said.out
@@ -286,7 +286,7 @@ def test_a_cell_that_takes_too_long(root, page, surveylab):
 
 
 def test_no_such_kernel(root, surveylab, monkeypatch):
-    monkeypatch.setattr(execution, "KERNEL", "no-such-kernel")
+    monkeypatch.setattr(kernel, "KERNEL", "no-such-kernel")
     write_chapter(root, "demo/one", [BEGIN], kernel="no-such-kernel")
     said = surveylab("run")
     assert said.code == 1

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tiny_project import make_project, read, write_notebook
 
-from surveylab.press.run.fingerprint import Fingerprint, fingerprint, imported_modules, notebook_imports
 from surveylab.press.project import PressError, Project
+from surveylab.press.run.fingerprint import Fingerprint, fingerprint, imported_modules, notebook_imports
 
 
 @pytest.fixture

@@ -109,11 +109,11 @@ def test_fresh_chapters_are_left_alone(root, page, surveylab):
 def test_a_fresh_chapter_is_executed_on_another_device_if_asked(root, page, surveylab, monkeypatch):
     asked = []
 
-    def carry_out(tasks, crew):
+    def execute_all(tasks, executor):
         asked.extend(tasks)
         yield from ()
 
-    monkeypatch.setattr(publish, "carry_out", carry_out)
+    monkeypatch.setattr(publish, "execute_all", execute_all)
     assert surveylab("run", "--device", "cpu").out == "demo/one: fresh\n"  # that is where it ran
     assert not asked
     surveylab("run", "--device", "cuda")

@@ -15,11 +15,11 @@ from typing import NamedTuple
 import pytest
 from tiny_project import GOOD, lines, note, outputs, page, read, until, write_chapter, write_notebook
 
-from surveylab.press.run import cluster
 from surveylab.press.project import WrongUse
+from surveylab.press.run import cluster
 
 BEGIN = GOOD[0]
-PACKAGE = Path(cluster.__file__).parents[1]
+PACKAGE = Path(cluster.__file__).parents[2]
 # A scheduler need not have surveylab; a worker must.
 HIDDEN = "import sys\nsys.modules['surveylab'] = None\n"
 SCHEDULER = "from distributed.cli.dask_scheduler import main\nmain()"
@@ -208,7 +208,7 @@ def test_a_worker_without_surveylab_or_with_another(root, place, empty, surveyla
     assert "the worker at tcp://127.0.0.1:" in said.err and "cannot import surveylab" in said.err
     other = Place(tmp_path)
     shutil.copytree(place.folder / "site", tmp_path / "site")
-    with (tmp_path / "site/surveylab/press/clean.py").open("a") as file:
+    with (tmp_path / "site/surveylab/press/run/clean.py").open("a") as file:
         file.write("# not the same\n")
     until(lambda: worker.poll() is not None)
     worker = other.worker(address)

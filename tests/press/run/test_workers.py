@@ -14,14 +14,12 @@ import psutil
 import pytest
 from tiny_project import GOOD, lines, note, page, read, until, write_chapter
 
-from surveylab.press.run import cluster
-from surveylab.press.run import executor
-from surveylab.press.run import kernel
-from surveylab.press.run import task_files
-from surveylab.press.verify import verify
-from surveylab.press.run import worker
-from surveylab.press.run.executor import Crew, carry_out, threads_for
 from surveylab.press.project import PressError, Project, WrongUse
+from surveylab.press.run import cluster, kernel, task_files, worker
+from surveylab.press.run import execute as execution
+from surveylab.press.run.execute import execute_all
+from surveylab.press.run.executor import Executor, threads_for
+from surveylab.press.verify import verify
 
 BEGIN = GOOD[0]
 
@@ -30,24 +28,24 @@ BEGIN = GOOD[0]
 
 
 def test_a_task_is_what_the_project_was_when_it_was_made(root):
-    task = execute.make_task(Project(root), "demo/one", strict=False)
-    before = execute.perform(task).notebook
+    task = kernel.make_task(Project(root), "demo/one", strict=False)
+    before = kernel.perform(task).notebook
     for path in ("src/tinylib/method.py", "book/claims.yml"):
         (root / path).write_text("not what was asked for")
-    assert execute.perform(task).notebook == before
+    assert kernel.perform(task).notebook == before
 
 
 def test_a_task_carries_claims_rates_and_library_and_nothing_else(root):
     rates = root / "book/tuning/demo/one.json"
     rates.parent.mkdir(parents=True)
     rates.write_text("{}")
-    files = parcel.pack(Project(root), "demo/one")
+    files = task_files.pack(Project(root), "demo/one")
     assert files["book/claims.yml"] == (root / "book/claims.yml").read_bytes()
     assert files["book/tuning/demo/one.json"] == b"{}"
     assert {"src/tinylib/method.py", "src/surveylab/claims/verdict.py"} <= set(files)
     assert not [name for name in files if "__pycache__" in name]
     assert {name.split("/")[0] for name in files} == {"book", "src"}
-    assert "book/tuning/demo/one.json" not in parcel.pack(Project(root), "demo/two")
+    assert "book/tuning/demo/one.json" not in task_files.pack(Project(root), "demo/two")
 
 
 def test_the_cores_are_divided_and_the_share_is_one_whatever_is_stale(root, monkeypatch):
@@ -63,14 +61,14 @@ def test_the_cores_are_divided_and_the_share_is_one_whatever_is_stale(root, monk
         given.append(task.environment)
         raise PressError("that is all")
 
-    monkeypatch.setattr(crew, "perform", perform)
-    monkeypatch.setattr(crew, "cores", lambda: 2)
+    monkeypatch.setattr(execution, "perform", perform)
+    monkeypatch.setattr(execution, "cores", lambda: 2)
     monkeypatch.delenv("OMP_NUM_THREADS")
-    task = execute.make_task(Project(root), "demo/one")
+    task = kernel.make_task(Project(root), "demo/one")
     for many in (1, 2):
-        list(carry_out([task], Crew(many)))
+        list(execute_all([task], Executor(many)))
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    list(carry_out([task], Crew(2)))
+    list(execute_all([task], Executor(2)))
     assert given == [{}, {"OMP_NUM_THREADS": "1"}, {}]
 
 
@@ -218,10 +216,10 @@ def test_each_worker_has_a_gpu_of_its_own(monkeypatch, tmp_path):
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    with cluster.connected(Crew(3), 3, gpu=True) as client:
-        staff = cluster.Staff(client, Crew(3), gpu=True)
-        staff.look()
-        assert staff.slots == 2  # the third worker has none
+    with cluster.connected(Executor(3), 3, gpu=True) as client:
+        pool = cluster.WorkerPool(client, Executor(3), gpu=True)
+        pool.look()
+        assert pool.slots == 2  # the third worker has none
         found = client.run(os.getenv, "CUDA_VISIBLE_DEVICES").values()
         assert sorted(found, key=str) == ["0", "1", None]
 
@@ -243,14 +241,14 @@ def test_a_candidate_is_found_as_module_as_package_or_installed(tmp_path):
     (tmp_path / "ours/part").mkdir(parents=True)
     (tmp_path / "ours/__init__.py").write_text("")
     (tmp_path / "ours/part/deep.py").write_text("y = 2")
-    assert parcel.pack_candidate("mine:Norm", tmp_path) == {"candidate/mine.py": b"x = 1"}
-    assert parcel.pack_candidate("ours.part.deep:Norm", tmp_path) == {
+    assert task_files.pack_candidate("mine:Norm", tmp_path) == {"candidate/mine.py": b"x = 1"}
+    assert task_files.pack_candidate("ours.part.deep:Norm", tmp_path) == {
         "candidate/ours/__init__.py": b"",
         "candidate/ours/part/deep.py": b"y = 2",
     }
-    assert parcel.pack_candidate("json.decoder:JSONDecoder", tmp_path) == {}
+    assert task_files.pack_candidate("json.decoder:JSONDecoder", tmp_path) == {}
     with pytest.raises(WrongUse, match=r"there is no nobody\.py and no package nobody/ in"):
-        parcel.pack_candidate("nobody.there:Norm", tmp_path)
+        task_files.pack_candidate("nobody.there:Norm", tmp_path)
 
 
 def test_an_unwanted_kernel_is_ended_without_sigkill_too(monkeypatch):

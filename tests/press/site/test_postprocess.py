@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from surveylab.press.project import PressError
-from surveylab.press.site.postprocess import named_icons, needed_rules, slim
+from surveylab.press.site.postprocess import named_icons, needed_rules, postprocess
 
 PAGE = """<html><head>
     <link href="{up}_static/styles/theme.css?digest=0a1b" rel="stylesheet" />
@@ -78,7 +78,7 @@ def characters(font: Path) -> set[int]:
 
 
 def test_the_icon_font_holds_what_pages_scripts_and_styles_show_and_no_more(site: Path) -> None:
-    slim(site, {"own.css"})
+    postprocess(site, {"own.css"})
     fonts = site / "_static/vendor/fontawesome/webfonts"
     assert [path.name for path in fonts.iterdir()] == ["fa-solid-900.woff"]
     # arrow-up, download and xmark; the bell is the theme's own
@@ -94,7 +94,7 @@ def test_an_icon_of_a_brand_brings_its_font(site: Path) -> None:
     page.write_text(
         page.read_text(encoding="utf-8").replace("fas fa-download", "fab fa-github"), encoding="utf-8"
     )
-    slim(site, set())
+    postprocess(site, set())
     assert 0xF09B in characters(site / "_static/vendor/fontawesome/webfonts/fa-brands-400.woff")
     assert (site / "_static/styles/theme.css").read_text(encoding="utf-8").count("@font-face") == 2
 
@@ -110,13 +110,13 @@ def test_an_icon_that_is_not_there_is_an_error(site: Path, icon: str, says: str)
     page = site / "page.html"
     page.write_text(page.read_text(encoding="utf-8").replace("fas fa-download", icon), encoding="utf-8")
     with pytest.raises(PressError, match=says):
-        slim(site, set())
+        postprocess(site, set())
 
 
 def test_an_icon_that_only_a_script_names_must_be_there_too(site: Path) -> None:
     (site / "_static/scripts/theme.js").write_text("set('fa-solid fa-absent')", encoding="utf-8")
     with pytest.raises(PressError, match="no icon fa-absent"):
-        slim(site, set())
+        postprocess(site, set())
 
 
 def test_sizes_are_no_icons() -> None:
@@ -125,7 +125,7 @@ def test_sizes_are_no_icons() -> None:
 
 
 def test_pages_load_what_they_need(site: Path) -> None:
-    slim(site, set())
+    postprocess(site, set())
     for name, up in (("page.html", ""), ("part/page.html", "../"), ("search.html", "")):
         text = (site / name).read_text(encoding="utf-8")
         assert "fontawesome.js" not in text and f'src="{up}_static/doctools.js?v=9a"' in text
@@ -135,7 +135,7 @@ def test_pages_load_what_they_need(site: Path) -> None:
 
 
 def test_a_style_sheet_is_asked_for_by_its_present_content(site: Path) -> None:
-    slim(site, set())
+    postprocess(site, set())
     first = (site / "page.html").read_text(encoding="utf-8")
     assert "digest=0a1b" not in first and "_static/styles/theme.css?v=" in first
 
@@ -143,11 +143,11 @@ def test_a_style_sheet_is_asked_for_by_its_present_content(site: Path) -> None:
 def test_a_theme_that_loads_its_icons_in_another_way_is_noticed(site: Path) -> None:
     (site / "page.html").write_text("<script async src='fontawesome.js'></script>", encoding="utf-8")
     with pytest.raises(PressError, match=r"page\.html still loads fontawesome\.js"):
-        slim(site, set())
+        postprocess(site, set())
 
 
 def test_files_that_nothing_asks_for_are_gone(site: Path) -> None:
-    slim(site, {"own.css"})
+    postprocess(site, {"own.css"})
     left = {path.relative_to(site / "_static").as_posix() for path in (site / "_static").rglob("*")}
     assert not left & {"scripts/fontawesome.js", "scripts/theme.js.map", "locales", "mathjax/tex-svg.js"}
     assert "mathjax/sre/mathmaps/de.json" not in left
@@ -162,7 +162,7 @@ def test_a_picture_is_smaller_and_the_same_to_the_last_pixel(site: Path) -> None
     with Image.open(site / "_images/figure.png") as image:
         before = image.convert("RGBA").tobytes()
     size = (site / "_images/figure.png").stat().st_size
-    slim(site, set())
+    postprocess(site, set())
     assert not (site / "_images/figure.png").exists()
     assert (site / "_images/figure.webp").stat().st_size < size
     with Image.open(site / "_images/figure.webp") as image:
@@ -177,7 +177,7 @@ def test_a_photograph_is_a_fraction_and_looks_the_same(site: Path) -> None:
     before = astronaut()
     Image.fromarray(before).save(site / "_images/figure.png")
     size = (site / "_images/figure.png").stat().st_size
-    slim(site, set())
+    postprocess(site, set())
     assert (site / "_images/figure.webp").stat().st_size < size / 3
     with Image.open(site / "_images/figure.webp") as image:
         after = np.asarray(image.convert("RGB"))

@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from surveylab.press.verify.compare import Compared
 from surveylab.press.project import PressError, WrongUse
+from surveylab.press.verify.compare import Compared
 from surveylab.press.verify.report import (
     Report,
     Rerun,

@@ -11,11 +11,11 @@ import pytest
 from tiny_project import GOOD, card, read, write_chapter, write_notebook
 
 from surveylab.claims import record
+from surveylab.press.cli import execute
+from surveylab.press.project import Project
+from surveylab.press.run.kernel import Executed
 from surveylab.press.verify import compare as comparison
 from surveylab.press.verify import verify as verification
-from surveylab.press.cli import execute
-from surveylab.press.run.kernel import Executed
-from surveylab.press.project import Project
 
 
 def replace(path: Path, old: str, new: str) -> None:
@@ -333,13 +333,13 @@ def test_a_report_that_could_not_be_written_is_refused_before_anything_is_execut
 def test_an_interrupted_verification_leaves_what_it_found(root, surveylab, tmp_path, monkeypatch):
     write_chapter(root, "demo/two", GOOD[:1])
     assert surveylab("run", "demo/two").code == 0
-    real = verification.carry_out
+    real = verification.execute_all
 
-    def cut_short(tasks: Any, crew: Any) -> Any:
-        yield next(real(tasks, crew))
+    def cut_short(tasks: Any, executor: Any) -> Any:
+        yield next(real(tasks, executor))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(verification, "carry_out", cut_short)
+    monkeypatch.setattr(verification, "execute_all", cut_short)
     path = tmp_path / "report.json"
     said = surveylab("verify", "--report", str(path), "--report", str(tmp_path / "report.html"))
     assert said.code == 130

@@ -76,7 +76,7 @@ def refuse_noise(chapter: str, notebook: Notebook, root: str) -> None:
                 first = output["text"].strip().split("\n")
                 raise ChapterFailed(
                     chapter,
-                    f"cell {number} wrote to stderr, which would stand in the published page; mend what "
+                    f"cell {number} wrote to stderr, which would stand in the published page; fix what "
                     "it warns of:\n" + "\n".join(f"    | {line}" for line in first[:4]),
                 )
             text = _texts(output)

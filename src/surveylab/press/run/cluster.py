@@ -29,12 +29,12 @@ import dask
 from distributed import Client, Future, KilledWorker, Nanny, Scheduler, Security, SpecCluster, rpc
 from distributed.versions import VersionMismatchWarning, get_versions
 
+from surveylab.press.console import Progress
+from surveylab.press.project import ChapterFailed, PressError, WrongUse
 from surveylab.press.run import worker as on_worker
-from surveylab.press.run.executor import Crew, Outcomes, threads_for
+from surveylab.press.run.executor import Executor, Outcomes, threads_for
 from surveylab.press.run.kernel import Outcome, Task
 from surveylab.press.run.task_files import pack_candidate
-from surveylab.press.project import ChapterFailed, PressError, WrongUse
-from surveylab.press.console import Progress
 
 # Seconds: how often to look whether something came or someone left, how long a scheduler may take to answer,
 # and how long to wait for a worker when the last one is gone (a nanny starts a new one within seconds).
@@ -47,24 +47,24 @@ SILENT = logging.CRITICAL + 1
 CONTINUE = "what was finished stays, and the same command goes on where this one stopped"
 
 
-def with_dask(tasks: Sequence[Task], crew: Crew, progress: Progress) -> Outcomes:
+def with_dask(tasks: Sequence[Task], executor: Executor, progress: Progress) -> Outcomes:
     _silence()
     # What decides on a worker is the caller's environment, not what a nanny sets for its worker. It is looked
     # at now: nannies on this machine set it in this process.
     environment = _without_nanny()
     gpu = any(task.parameters["device"] == "cuda" for task in tasks)
-    if crew.scheduler is not None:
+    if executor.scheduler is not None:
         tasks = [_without_folder(task) for task in tasks]
-    with connected(crew, min(crew.workers, len(tasks)), gpu) as client:
-        staff = Staff(client, crew, gpu)
-        staff.look()
-        progress.at_once = staff.slots
+    with connected(executor, min(executor.workers, len(tasks)), gpu) as client:
+        pool = WorkerPool(client, executor, gpu)
+        pool.look()
+        progress.at_once = pool.slots
         if environment["OMP_NUM_THREADS"] is None:
             environment |= threads_for(
-                on_worker.cores() // crew.workers if crew.scheduler is None else staff.share
+                on_worker.cores() // executor.workers if executor.scheduler is None else pool.share
             )
         ready = [replace(task, environment=environment | task.environment) for task in tasks]
-        yield from _dispatch(client, staff, ready, progress)
+        yield from _dispatch(client, pool, ready, progress)
 
 
 def _without_folder(task: Task) -> Task:
@@ -80,17 +80,17 @@ def _without_nanny() -> dict[str, str | None]:
     return {name: os.environ.get(name) for name in names}
 
 
-def _dispatch(client: Client, staff: Staff, tasks: Sequence[Task], progress: Progress) -> Outcomes:
+def _dispatch(client: Client, pool: WorkerPool, tasks: Sequence[Task], progress: Progress) -> Outcomes:
     run = uuid.uuid4().hex
     # The longest begin first, lest one of them be alone at the end; the unknown may be long.
     waiting = sorted(tasks, key=lambda task: -(task.expected or float("inf")))
     running: dict[Future, Task] = {}
     arrived: queue.SimpleQueue[Future] = queue.SimpleQueue()
     client.subscribe_topic(run, lambda event: progress.cell(*event[1]))
-    resources = {"GPU": 1} if staff.gpu else None
+    resources = {"GPU": 1} if pool.gpu else None
     try:
         while waiting or running:
-            while waiting and len(running) < staff.slots:
+            while waiting and len(running) < pool.slots:
                 task = waiting.pop(0)
                 key = f"{task.chapter}-{run}"
                 future = client.submit(on_worker.sealed(task, run), key=key, pure=False, resources=resources)
@@ -99,8 +99,8 @@ def _dispatch(client: Client, staff: Staff, tasks: Sequence[Task], progress: Pro
             try:
                 future = arrived.get(timeout=POLL)
             except queue.Empty:
-                staff.look()
-                progress.at_once = staff.slots
+                pool.look()
+                progress.at_once = pool.slots
                 continue
             task = running.pop(future)
             outcome = _outcome(future, task)
@@ -128,11 +128,11 @@ def _outcome(future: Any, task: Task) -> Outcome:
     raise PressError(f"the scheduler is gone; {CONTINUE}")
 
 
-class Staff:
+class WorkerPool:
     """The workers that are there now, how many chapters they can execute at a time and on how many cores."""
 
-    def __init__(self, client: Client, crew: Crew, gpu: bool) -> None:
-        self._client, self._crew, self.gpu = client, crew, gpu
+    def __init__(self, client: Client, executor: Executor, gpu: bool) -> None:
+        self._client, self._executor, self.gpu = client, executor, gpu
         self._known: dict[str, Mapping[str, Any]] = {}
         self._seen: float | None = None  # when somebody was last there
 
@@ -164,7 +164,7 @@ class Staff:
         try:
             there = set(self._client.nthreads())
             self._known = {address: self._known[address] for address in self._known if address in there}
-            self._welcome(there - set(self._known))
+            self._admit(there - set(self._known))
         except OSError as error:
             raise PressError(f"the scheduler is gone; {CONTINUE}") from error
         if self.slots:
@@ -174,12 +174,12 @@ class Staff:
         elif time.monotonic() - self._seen > GRACE:
             raise PressError(f"no worker is left; {CONTINUE}")
 
-    def _welcome(self, new: set[str]) -> None:
+    def _admit(self, new: set[str]) -> None:
         if not new:
             return
         versions = cast("Any", self._client.get_versions())["workers"]
         refuse_other_versions({f"the worker at {name}": versions[name] for name in new & set(versions)})
-        answers = self._client.run(on_worker.introduce, workers=sorted(new), on_error="return")
+        answers = self._client.run(on_worker.describe, workers=sorted(new), on_error="return")
         for address, answer in answers.items():
             if "ModuleNotFoundError" in repr(answer):
                 raise WrongUse(f"the worker at {address} cannot import surveylab: install this one there")
@@ -194,7 +194,7 @@ class Staff:
             self._known[address] = answer
 
     def _missing(self, there: set[str]) -> str:
-        scheduler = self._crew.scheduler
+        scheduler = self._executor.scheduler
         if scheduler is None:
             return "no GPU is found on this machine (`nvidia-smi -L` lists none): leave --device cuda out"
         start = f"start one: dask worker {scheduler} --nthreads 1"
@@ -212,9 +212,9 @@ def _silence() -> None:
 
 
 @contextmanager
-def connected(crew: Crew, workers: int, gpu: bool) -> Iterator[Client]:
+def connected(executor: Executor, workers: int, gpu: bool) -> Iterator[Client]:
     """A client of the scheduler named, or of workers on this machine that end with it."""
-    if crew.scheduler is None:
+    if executor.scheduler is None:
         with (
             _local(workers, _gpus() if gpu else []) as cluster,
             Client(cluster, set_as_default=False) as client,
@@ -226,16 +226,17 @@ def connected(crew: Crew, workers: int, gpu: bool) -> Iterator[Client]:
         # listens, and one of another version breaks.
         # On a thread of its own, since a caller in a notebook has a running event loop already.
         with ThreadPoolExecutor(1) as aside:
-            found = aside.submit(asyncio.run, asyncio.wait_for(_knock(crew.scheduler), ANSWER)).result()
+            asked = asyncio.wait_for(_scheduler_versions(executor.scheduler), ANSWER)
+            found = aside.submit(asyncio.run, asked).result()
     except (OSError, TypeError, ValueError) as error:
         reason = str(error) or f"not within {ANSWER} s"
-        raise WrongUse(f"no Dask scheduler answers at {crew.scheduler}: {reason}") from error
-    refuse_other_versions({f"the scheduler at {crew.scheduler}": found})
-    with Client(crew.scheduler, timeout=ANSWER, set_as_default=False) as client:
+        raise WrongUse(f"no Dask scheduler answers at {executor.scheduler}: {reason}") from error
+    refuse_other_versions({f"the scheduler at {executor.scheduler}": found})
+    with Client(executor.scheduler, timeout=ANSWER, set_as_default=False) as client:
         yield client
 
 
-async def _knock(address: str) -> Any:
+async def _scheduler_versions(address: str) -> Any:
     """The versions that a scheduler answers with."""
     arguments = Security().get_connection_args("client")
     async with rpc(address, timeout=ANSWER, connection_args=arguments) as scheduler:

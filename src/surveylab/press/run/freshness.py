@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from surveylab.claims import record
-from surveylab.press.run.fingerprint import Fingerprint, fingerprint
-from surveylab.press.run.refresh import mend
-from surveylab.press.project import Notebook, PressError, Project, own_cells, text_of
 from surveylab.press.console import seconds, table
+from surveylab.press.project import Notebook, PressError, Project, own_cells, text_of
+from surveylab.press.run.fingerprint import Fingerprint, fingerprint
+from surveylab.press.run.refresh import refresh
 
 FRESH, REWORD, STALE, NEVER, UNREADABLE = "fresh", "reworded", "stale", "never run", "unreadable"
 
@@ -28,7 +28,7 @@ class State:
         reasons: why it is not fresh.
         notebook: the executed notebook, where it can be read.
         now: the fingerprint of the working tree, where it can be computed.
-        mended: the text of the file with the new wording, for a reworded chapter.
+        refreshed: the text of the file with the new wording, for a reworded chapter.
     """
 
     chapter: str
@@ -36,7 +36,7 @@ class State:
     reasons: list[str] = field(default_factory=list)
     notebook: Notebook | None = None
     now: Fingerprint | None = None
-    mended: str | None = None
+    refreshed: str | None = None
 
 
 def state_of(
@@ -52,7 +52,7 @@ def state_of(
         path: the executed notebook; default where that profile is published.
 
     Raises:
-        PressError: the *source* or the library cannot be read; that is no state but a mistake to mend.
+        PressError: the *source* or the library cannot be read; that is no state but a mistake to fix.
     """
     path = path or project.published(chapter, profile)
     try:
@@ -79,14 +79,14 @@ def state_of(
 
 def _reworded_or_fresh(project: Project, state: State, path: Path, profile: str) -> State:
     assert state.now is not None
-    mended = mend(project, state.chapter, path, state.now)
-    wrong = contradictions(project, state.chapter, json.loads(mended)) if profile != "smoke" else []
+    refreshed = refresh(project, state.chapter, path, state.now)
+    wrong = contradictions(project, state.chapter, json.loads(refreshed)) if profile != "smoke" else []
     if wrong:
         return replace(state, kind=STALE, reasons=wrong)
-    if mended == path.read_text(encoding="utf-8"):
+    if refreshed == path.read_text(encoding="utf-8"):
         return state
     wording = ["text, titles or the wording of claims changed; nothing to execute"]
-    return replace(state, kind=REWORD, reasons=wording, mended=mended)
+    return replace(state, kind=REWORD, reasons=wording, refreshed=refreshed)
 
 
 def contradictions(project: Project, chapter: str, notebook: Notebook) -> list[str]:

@@ -18,9 +18,9 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
+from surveylab.press.project import ChapterFailed, PressError, Project
 from surveylab.press.run.clean import assemble, parameters_index, refuse_noise
 from surveylab.press.run.task_files import CANDIDATE, pack, unpack
-from surveylab.press.project import ChapterFailed, PressError, Project
 
 OnCell = Callable[[int, int], None]
 OnKernel = Callable[[int], None]

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from surveylab.claims import record
-from surveylab.press.run.executor import Crew, carry_out
-from surveylab.press.run.kernel import CELL_TIMEOUT, Executed, Task, make_task
-from surveylab.press.run.refresh import stamped
+from surveylab.press.console import counted, seconds
 from surveylab.press.project import (
     ChapterFailed,
     Notebook,
@@ -23,8 +21,11 @@ from surveylab.press.project import (
     ensure_writable,
     write_atomically,
 )
+from surveylab.press.run.execute import execute_all
+from surveylab.press.run.executor import Executor
 from surveylab.press.run.freshness import FRESH, REWORD, State, contradictions, state_of, verdict_counts
-from surveylab.press.console import counted, seconds
+from surveylab.press.run.kernel import CELL_TIMEOUT, Executed, Task, make_task
+from surveylab.press.run.refresh import stamped
 
 Say = Callable[[str], None]
 
@@ -40,7 +41,7 @@ class Run:
     force: bool = False
     output: Path | None = None
     timeout: int = CELL_TIMEOUT
-    crew: Crew = field(default_factory=Crew)
+    executor: Executor = field(default_factory=Executor)
 
     def destination(self, project: Project, chapter: str) -> Path:
         """Where the executed chapter goes. Only what the book publishes goes into `book/`.
@@ -82,8 +83,8 @@ def run(project: Project, chapters: list[str], options: Run, say: Say) -> int:
         path = options.destination(project, chapter)
         try:
             state = state_of(project, chapter, profile=options.profile, seed=options.seed, path=path)
-            if state.kind == REWORD and state.mended and not options.force:
-                write_atomically(path, state.mended)
+            if state.kind == REWORD and state.refreshed and not options.force:
+                write_atomically(path, state.refreshed)
                 say(f"{chapter}: fresh; wording carried over without executing")
             elif state.kind == FRESH and not _asks_for_more(options, state):
                 say(f"{chapter}: fresh")
@@ -96,7 +97,7 @@ def run(project: Project, chapters: list[str], options: Run, say: Say) -> int:
         except PressError as error:
             failed += 1
             say(_complaint(project, chapter, error, path))
-    with closing(carry_out(tasks, options.crew)) as outcomes:
+    with closing(execute_all(tasks, options.executor)) as outcomes:
         for task, outcome in outcomes:
             state, path = waiting[task.chapter]
             try:

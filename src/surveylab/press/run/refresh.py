@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from surveylab.claims import record
+from surveylab.press.project import Project
 from surveylab.press.run.clean import assemble
 from surveylab.press.run.fingerprint import Fingerprint
-from surveylab.press.project import Project
 
 
 def stamped(notebook: str, provenance: dict[str, Any]) -> str:
@@ -20,7 +20,7 @@ def stamped(notebook: str, provenance: dict[str, Any]) -> str:
     return str(nbformat.writes(node)) + "\n"
 
 
-def mend(project: Project, chapter: str, path: Path, now: Fingerprint) -> str:
+def refresh(project: Project, chapter: str, path: Path, now: Fingerprint) -> str:
     """Carry new wording into an executed chapter: text cells, cell metadata, and the cards of the claims.
 
     Outputs stay; the cards are rendered again from the evidence that is stored beside them.
@@ -30,7 +30,7 @@ def mend(project: Project, chapter: str, path: Path, now: Fingerprint) -> str:
     source = nbformat.reads(project.source(chapter).read_text(encoding="utf-8"), as_version=4)
     published = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
     result = assemble(source, published)
-    # Rewrites no card whose numbers or verdict are not what its values give: this mends sentences only.
+    # Rewrites no card whose numbers or verdict are not what its values give: this changes sentences only.
     record.refresh(project.claims, result)
     stored = dict(published.metadata.get("surveylab", {}))
     result.metadata["surveylab"] = stored | {"fingerprint": now.digest, "parts": now.parts}

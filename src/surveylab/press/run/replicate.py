@@ -7,11 +7,11 @@ from collections.abc import Callable
 from contextlib import closing
 
 from surveylab.claims import Evidence, record
-from surveylab.press.verify.compare import short
-from surveylab.press.run.executor import Crew, carry_out
-from surveylab.press.run.kernel import CELL_TIMEOUT, make_task
+from surveylab.press.console import short, table
 from surveylab.press.project import PressError, Project, WrongUse
-from surveylab.press.console import table
+from surveylab.press.run.execute import execute_all
+from surveylab.press.run.executor import Executor
+from surveylab.press.run.kernel import CELL_TIMEOUT, make_task
 
 OPPOSITE = {"supported", "contradicted"}
 
@@ -24,7 +24,7 @@ def replicate(
     seed: int,
     device: str = "auto",
     timeout: int = CELL_TIMEOUT,
-    crew: Crew | None = None,
+    executor: Executor | None = None,
 ) -> bool:
     """Run chapters with another seed and lay the verdicts side by side.
 
@@ -60,7 +60,7 @@ def replicate(
             )
         )
     found: dict[str, dict[str, Evidence]] = {}
-    with closing(carry_out(tasks, crew or Crew())) as outcomes:
+    with closing(execute_all(tasks, executor or Executor())) as outcomes:
         for task, outcome in outcomes:
             if isinstance(outcome, PressError):
                 say(str(outcome))

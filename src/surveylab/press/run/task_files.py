@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from surveylab.press.run.fingerprint import library_packages
 from surveylab.press.project import PressError, Project, WrongUse
+from surveylab.press.run.fingerprint import library_packages
 
 CANDIDATE = "candidate"
-"""The folder of a parcel from which the reader's own method is imported."""
+"""The folder among these files from which the reader's own method is imported."""
 
 
 def pack(project: Project, chapter: str) -> dict[str, bytes]:

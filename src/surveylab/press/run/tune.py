@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from surveylab.press.run.kernel import CELL_TIMEOUT, make_task, perform
-from surveylab.press.project import PressError, Project, WrongUse, ensure_writable, write_atomically
 from surveylab.press.console import Progress, seconds, table
+from surveylab.press.project import PressError, Project, WrongUse, ensure_writable, write_atomically
+from surveylab.press.run.kernel import CELL_TIMEOUT, make_task, perform
 
 # Rates must not be chosen on the streams that the published run draws from.
 SEED = 1000

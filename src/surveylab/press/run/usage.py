@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from surveylab.press.run.fingerprint import module_path, plain_python
 from surveylab.press.project import Notebook, PressError, text_of
+from surveylab.press.run.fingerprint import module_path, plain_python
 
 
 def used_names(notebook: Notebook, name: str, packages: Mapping[str, Path]) -> list[str]:

@@ -13,13 +13,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from surveylab.press.run.kernel import Outcome, Task, perform
 from surveylab.press.project import PressError
+from surveylab.press.run.kernel import Outcome, Task, perform
 
 # Seconds between two looks whether a result is still wanted.
 POLL = 0.5
+PRESS = Path(__file__).parents[1]
 # What of the press a worker runs; all else that a chapter needs travels with it.
-MODULES = ("clean", "execute", "parcel", "project", "worker")
+MODULES = ("project", "run/clean", "run/kernel", "run/task_files", "run/worker")
 
 
 def sealed(task: Task, run: str) -> Callable[[], Outcome]:
@@ -69,7 +70,7 @@ def _watch(worker: Any, key: str, kernel: int, finished: threading.Event) -> Non
             return
 
 
-def introduce(dask_worker: Any) -> dict[str, Any]:
+def describe(dask_worker: Any) -> dict[str, Any]:
     """What the press asks of a worker before it hands anything over."""
     affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     return {
@@ -86,7 +87,7 @@ def press() -> str:
     """A checksum of what of the press is run on a worker."""
     digest = hashlib.sha256()
     for name in MODULES:
-        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+        digest.update((PRESS / f"{name}.py").read_bytes())
     return digest.hexdigest()
 
 

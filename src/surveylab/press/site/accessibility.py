@@ -1,4 +1,4 @@
-"""Mend what theme and Sphinx leave unsaid, or too small, for those who hear a page or read it on a phone."""
+"""Fix what theme and Sphinx leave unsaid, or too small, for those who hear a page or read it on a phone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SAID = {
 
 
 def accessible(page: str) -> str:
-    """A page of the built site, mended."""
+    """A page of the built site, fixed."""
     # An icon says nothing that the words beside it do not.
     page = _ICON.sub(r'<\1 aria-hidden="true" class="\2"', page)
     # Parameters on lines of their own are no definitions.

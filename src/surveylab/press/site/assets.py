@@ -29,7 +29,7 @@ TONES = {
 _INK, _QUIET, _PAPER = "#222832", "#48566b", "#ffffff"
 
 
-def write_extras(html: Path, site: Site, title: str, front: str, findings: Findings) -> None:
+def write_assets(html: Path, site: Site, title: str, front: str, findings: Findings) -> None:
     """Write them all.
 
     Args:

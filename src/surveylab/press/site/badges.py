@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from surveylab.press.site.evidence import Findings
-from surveylab.press.site.pages.ledger import card, linked_badge, unexamined
 from surveylab.press.project import Notebook, PressError, text_of
+from surveylab.press.site.evidence import Findings
+from surveylab.press.site.markup import card_link, linked_badge, unexamined
 
 _NAMED = re.compile(r"\{claim\}`([^`]*)`")
 
@@ -31,7 +31,7 @@ def with_badges(notebook: Notebook, name: str, findings: Findings) -> None:
         evidence = findings.evidence.get(claim.id)
         if evidence is None:
             return unexamined()
-        about = linked_badge(evidence.verdict, root + card(claim), f"{claim.id}: {claim.says}")
+        about = linked_badge(evidence.verdict, root + card_link(claim), f"{claim.id}: {claim.says}")
         return about.replace("|", "&#124;")  # in Markdown it would end a table's cell
 
     for cell in notebook["cells"]:

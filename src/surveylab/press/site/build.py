@@ -19,14 +19,14 @@ from typing import Any
 
 import yaml
 
-from surveylab.press.site.assets import write_extras
-from surveylab.press.run.fingerprint import library_packages
-from surveylab.press.site.pdf import make_pdf, parts_of
 from surveylab.press.project import PressError, Project
-from surveylab.press.site.urls import Site
-from surveylab.press.site.postprocess import slim
+from surveylab.press.run.fingerprint import library_packages
+from surveylab.press.site.assets import write_assets
+from surveylab.press.site.pdf import make_pdf, parts_of
+from surveylab.press.site.postprocess import postprocess
 from surveylab.press.site.sphinx_run import run_sphinx
 from surveylab.press.site.stage import Staged, collect
+from surveylab.press.site.urls import Site
 
 _NEEDED = {
     "jupyter_book": "jupyter-book",
@@ -73,8 +73,9 @@ def build(
         _synchronise(source, staged.files)
         shutil.rmtree(html, ignore_errors=True)
         run_sphinx(source, html, target / ".doctrees", _settings(root, staged, site))
-        slim(html, {name.removeprefix("_static/") for name in staged.files if name.startswith("_static/")})
-        write_extras(html, site, config["title"], f"{toc['root']}.html", staged.findings)
+        own = {name.removeprefix("_static/") for name in staged.files if name.startswith("_static/")}
+        postprocess(html, own)
+        write_assets(html, site, config["title"], f"{toc['root']}.html", staged.findings)
         stamp.write_text(state, encoding="utf-8")
     except OSError as error:
         raise PressError(f"cannot write {error.filename or target}: {error.strerror or error}") from error
@@ -130,7 +131,7 @@ def _settings(root: Path, staged: Staged, site: Site) -> dict[str, Any]:
 def _state(root: Path, files: Mapping[str, bytes], site: Site) -> str:
     """A digest of all that decides what the pages look like."""
     digest = hashlib.sha256(repr(site).encode())
-    code = {*(root / "src").rglob("*.py"), *Path(__file__).parents[1].rglob("*.py")}
+    code = {*(root / "src").rglob("*.py"), *Path(__file__).parents[2].rglob("*.py")}
     library = {f"code {path}": path.read_bytes() for path in code}
     for name, content in sorted({**files, **library}.items()):
         digest.update(f"{name}\0{len(content)}\0".encode())

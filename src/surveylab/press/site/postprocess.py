@@ -15,8 +15,8 @@ from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
-from surveylab.press.site.accessibility import accessible
 from surveylab.press.project import PressError
+from surveylab.press.site.accessibility import accessible
 
 # Under _static/: nothing there is ever asked for by a page of this book.
 UNUSED = (
@@ -51,7 +51,7 @@ PHOTOGRAPHS = 150_000
 _MADE_BY_SCRIPTS = ("bs-tooltip-auto", "bs-popover-auto")
 
 
-def slim(html: Path, kept: set[str]) -> None:
+def postprocess(html: Path, kept: set[str]) -> None:
     """Make every page as light as it can be without looking different.
 
     Args:
@@ -199,7 +199,7 @@ def _with_small_fonts(
     """Reduce each icon font to the icons in use and to those that the theme's own styles draw."""
     rules = "".join(styles.values())
     if not folder.is_dir() or not _FACE.search(rules):
-        raise PressError("the theme keeps its icon fonts elsewhere than surveylab.press.site.postprocess knows")
+        raise PressError("the theme keeps its icon fonts elsewhere than site/postprocess.py knows")
     own = {int(code, 16) for code in re.findall(r'content:\s*"\\([0-9a-f]+)\s?"', rules)}
     own |= {ord(sign) for sign in re.findall(r'--pst-icon-[a-z-]+:\s*"(.)"', rules)}
     faces = {}

@@ -53,7 +53,7 @@ def load_review(path: Path) -> tuple[Section, ...]:
     """Read the review's text.
 
     Raises:
-        PressError: the file is missing or has a mistake; the message says where and how to mend it.
+        PressError: the file is missing or has a mistake; the message says where and how to fix it.
     """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))

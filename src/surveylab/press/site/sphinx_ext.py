@@ -10,9 +10,9 @@ from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
+from surveylab.press.run.usage import defined_at
 from surveylab.press.site.assets import APP_ICON, CARD, CARD_TEXT, ICON
 from surveylab.press.site.urls import Site
-from surveylab.press.run.usage import defined_at
 
 # Pages that Sphinx makes by itself have no first paragraph.
 _WITHOUT_TEXT = {
@@ -95,7 +95,7 @@ def _first_words(doctree: Any) -> str:
     if doctree is None:
         return ""
     for paragraph in doctree.findall(nodes.paragraph):
-        if "sl-glance" in paragraph.parent.get("classes", []):
+        if "sl-header" in paragraph.parent.get("classes", []):
             continue  # what a chapter has in place of a by-line
         # Without its citations: they are links, and here nothing can be followed.
         text = re.sub(r" \[[^\]]*\d{4}[a-z]?\]", "", " ".join(paragraph.astext().split()))

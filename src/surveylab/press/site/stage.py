@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import pkgutil
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,17 +17,15 @@ from typing import Any
 import yaml
 
 from surveylab.claims import provenance_of
-from surveylab.press.site.pages import ledger
-from surveylab.press.site.pages import overview
-from surveylab.press.site.pages import review
+from surveylab.press.project import Notebook, PressError, Project, text_of
+from surveylab.press.run.fingerprint import library_packages
+from surveylab.press.run.usage import defined_at, public_name, used_names
 from surveylab.press.site.badges import with_badges
 from surveylab.press.site.citations import authors_and_years, with_citations
 from surveylab.press.site.evidence import Findings, load_findings
-from surveylab.press.run.fingerprint import library_packages
-from surveylab.press.site.pages.header import add_glance
-from surveylab.press.project import Notebook, PressError, Project, text_of
+from surveylab.press.site.pages import ledger, overview, review
+from surveylab.press.site.pages.header import add_header
 from surveylab.press.site.pages.provenance import evidence_table, provenance
-from surveylab.press.run.usage import defined_at, public_name, used_names
 
 
 @dataclass(frozen=True)
@@ -95,14 +94,14 @@ def collect(root: Path) -> Staged:
         )
         executed = f"executed/{name}"
         files[executed] = files[name]
-        staged = _closed(notebook, name, pages.conclusion(findings, chapter), record)
-        add_glance(staged, executed=executed, source=sources.get(page))
+        staged = _closed(notebook, name, review.conclusion(findings, chapter), record)
+        add_header(staged, executed=executed, source=sources.get(page))
         with_citations(staged, name, named)
         with_badges(staged, name, findings)
         files[name] = _json(staged)
     files["ledger.md"] = ledger.ledger(findings).encode()
-    files["corrections.md"] = pages.corrections(findings).encode()
-    files["review.md"] = pages.review(findings).encode()
+    files["corrections.md"] = review.corrections(findings).encode()
+    files["review.md"] = review.review(findings).encode()
     files["evidence.csv"] = evidence_table(findings).encode()
     if "api/index.md" in files:
         files["api/cli.md"] = _command_reference().encode()
@@ -188,7 +187,9 @@ def _filled(text: str, findings: Findings) -> str:
 
 def _press_reference() -> str:
     """Every module of the press, for those who work on the book; the command has a page of its own."""
-    names = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py") if path.stem != "cli")
+    press = Path(__file__).parents[1]
+    modules = (path.relative_to(press).with_suffix("") for path in press.rglob("[!_]*.py"))
+    names = sorted(".".join(module.parts) for module in modules if module.name != "cli")
     parts = [
         "# The press\n",
         "```{eval-rst}\n.. automodule:: surveylab.press\n```\n",
@@ -205,7 +206,8 @@ def _command_reference() -> str:
     """The help of `surveylab` and of each of its commands, as a page."""
     import click
 
-    from surveylab.press.cli import cli
+    # By its name, as autodoc finds what it describes: the command imports this package to build the book.
+    cli: click.Group = pkgutil.resolve_name("surveylab.press.cli:cli")
 
     def help_of(command: click.Command, name: str, parent: click.Context | None = None) -> str:
         context = click.Context(command, info_name=name, parent=parent, **command.context_settings)

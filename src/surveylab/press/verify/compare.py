@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from surveylab.claims import Evidence, agreement, record
-from surveylab.press.run.kernel import Executed
+from surveylab.press.console import short
 from surveylab.press.project import Notebook, Project
 from surveylab.press.run.freshness import code_differences, state_of
+from surveylab.press.run.kernel import Executed
 
 UNEXPLAINED = "unexplained: same data, versions, processor and code"
 
@@ -91,15 +92,3 @@ def machine_changes(run_old: Mapping[str, Any], run_new: Mapping[str, Any]) -> l
             changes = ", ".join(f"{name} {before.get(name)} -> {now.get(name)}" for name in names)
             found.append(f"{word}: {changes}")
     return found
-
-
-def short(evidence: Evidence | None) -> str:
-    """`0.21 [0.15, 0.27] supported`."""
-    if evidence is None:
-        return "missing"
-    numbers = ""
-    if evidence.estimate is not None:
-        numbers = f"{evidence.estimate:.4g} "
-        if evidence.low is not None and evidence.high is not None:
-            numbers += f"[{evidence.low:.4g}, {evidence.high:.4g}] "
-    return numbers + evidence.verdict

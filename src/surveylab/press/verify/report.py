@@ -13,9 +13,9 @@ from html import escape
 from pathlib import Path
 from xml.etree import ElementTree
 
-from surveylab.press.verify.compare import Compared
-from surveylab.press.project import WrongUse, ensure_writable, write_atomically
 from surveylab.press.console import counted, seconds
+from surveylab.press.project import WrongUse, ensure_writable, write_atomically
+from surveylab.press.verify.compare import Compared
 
 
 @dataclass(frozen=True)

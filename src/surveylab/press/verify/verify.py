@@ -13,14 +13,15 @@ from collections.abc import Callable
 from contextlib import closing
 
 from surveylab.claims import record
-from surveylab.press.verify.compare import compare, machine_changes
-from surveylab.press.run.executor import Crew, carry_out
-from surveylab.press.run.kernel import CELL_TIMEOUT, Executed, Outcome, make_task
-from surveylab.press.project import ChapterFailed, Notebook, PressError, Project, WrongUse
-from surveylab.press.run.publish import data_of, run_record
-from surveylab.press.verify.report import Report, Rerun
-from surveylab.press.run.freshness import FRESH, REWORD, code_differences, contradictions, state_of
 from surveylab.press.console import counted, seconds, table
+from surveylab.press.project import ChapterFailed, Notebook, PressError, Project, WrongUse
+from surveylab.press.run.execute import execute_all
+from surveylab.press.run.executor import Executor
+from surveylab.press.run.freshness import FRESH, REWORD, code_differences, contradictions, state_of
+from surveylab.press.run.kernel import CELL_TIMEOUT, Executed, Outcome, make_task
+from surveylab.press.run.publish import data_of, run_record
+from surveylab.press.verify.compare import compare, machine_changes
+from surveylab.press.verify.report import Report, Rerun
 
 Say = Callable[[str], None]
 
@@ -33,7 +34,7 @@ def verify(
     recompute_only: bool = False,
     device: str = "auto",
     timeout: int = CELL_TIMEOUT,
-    crew: Crew | None = None,
+    executor: Executor | None = None,
     keep: Callable[[Report], None] = lambda report: None,
 ) -> Report:
     """Verify the published chapters.
@@ -45,7 +46,7 @@ def verify(
         recompute_only: whether to leave the second execution out.
         device: where to execute again.
         timeout: seconds that one cell may take.
-        crew: who executes; default this process.
+        executor: who executes; default this process.
         keep: called with the report as far as it goes, whenever a chapter was executed, and at the end.
 
     Raises:
@@ -96,7 +97,7 @@ def verify(
 
     report = so_far()
     keep(report)
-    with closing(carry_out(tasks, crew or Crew())) as outcomes:
+    with closing(execute_all(tasks, executor or Executor())) as outcomes:
         for task, outcome in outcomes:
             chapter = task.chapter
             waiting.remove(chapter)

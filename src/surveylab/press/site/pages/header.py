@@ -9,11 +9,11 @@ from datetime import date
 from typing import Any
 
 from surveylab.claims import BADGES, evidence_of, provenance_of, render_badge
-from surveylab.press.project import Notebook, text_of
 from surveylab.press.console import counted, seconds
+from surveylab.press.project import Notebook, text_of
 
 
-def add_glance(notebook: Notebook, *, executed: str | None, source: str | None) -> None:
+def add_header(notebook: Notebook, *, executed: str | None, source: str | None) -> None:
     """Put the lines under the title, in place.
 
     Args:
@@ -22,14 +22,14 @@ def add_glance(notebook: Notebook, *, executed: str | None, source: str | None) 
         source: where its source lies, likewise.
     """
     first = notebook["cells"][0]
-    lines = _glance(notebook, executed, source)
+    lines = _header(notebook, executed, source)
     if lines:
         first["source"] = re.sub(
             r"(?m)^# .*$", lambda title: f"{title[0]}\n\n{lines}", text_of(first), count=1
         )
 
 
-def _glance(notebook: Notebook, executed: str | None, source: str | None) -> str:
+def _header(notebook: Notebook, executed: str | None, source: str | None) -> str:
     record = provenance_of(notebook)
     counts = Counter(evidence.verdict for evidence in evidence_of(notebook).values())
     parts = []
@@ -51,7 +51,7 @@ def _glance(notebook: Notebook, executed: str | None, source: str | None) -> str
         parts.append("Data: " + ", ".join(f"[{name}](/data.md#{name})" for name in data) + ".")
     if downloads:
         parts.append("Download: " + ", ".join(downloads) + ".")
-    return "\n\n".join([":::{div} sl-glance", *parts, ":::"]) if parts else ""
+    return "\n\n".join([":::{div} sl-header", *parts, ":::"]) if parts else ""
 
 
 def _when(record: Mapping[str, Any]) -> str:

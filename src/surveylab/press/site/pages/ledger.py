@@ -1,4 +1,4 @@
-"""The ledger: every claim with its verdict and numbers; and the badges that all generated pages share.
+"""The ledger: every claim with its verdict and numbers, and what other pages say of numbers and verdicts.
 
 Pages are MyST Markdown; where a table or a badge needs markup that Markdown lacks, it is plain HTML, with
 every value escaped.
@@ -14,6 +14,7 @@ from surveylab.claims import BADGES, LEVEL, Claim, Evidence, render_badge
 from surveylab.claims.registry import KINDS
 from surveylab.claims.render import number, plain
 from surveylab.press.site.evidence import UNEXAMINED, Findings
+from surveylab.press.site.markup import card_link, linked_badge, raw_html
 from surveylab.press.site.review_text import Chapter, Section
 
 MEANINGS = {
@@ -27,33 +28,6 @@ MEANINGS = {
     "mixed": "A statement was split into several claims, and those decided disagree.",
     "cited": "Only the literature can decide it; the source and the place in it are named.",
 }
-
-
-def card(claim: Claim) -> str:
-    """Where a claim's evidence is shown, seen from a page at the top of the book."""
-    edition = "full/" if claim.profile == "full" else ""
-    return f"{edition}{claim.chapter}.html#claim-{claim.id}"
-
-
-def raw_html(lines: list[str]) -> str:
-    """Lines of HTML as a block of MyST Markdown."""
-    # Blank lines would end an HTML block in Markdown; in a directive they may stand.
-    return "```{raw} html\n" + "\n".join(lines) + "\n```\n"
-
-
-def linked_badge(verdict: str, href: str, about: str) -> str:
-    """A verdict as a badge that leads somewhere, with a text for whoever points at it."""
-    symbol, word = BADGES[verdict]
-    return (
-        f'<a class="sl-badge sl-{verdict}" href="{escape(href)}" title="{escape(about)}">'
-        f'<span class="sl-mark" aria-hidden="true">{symbol}</span> {word}</a>'
-    )
-
-
-def unexamined() -> str:
-    """What stands in place of a badge where there is no evidence yet."""
-    words = "not yet examined"
-    return f'<span class="sl-open" title="{words}">○<span class="sl-hidden"> {words}</span></span>'
 
 
 def ledger(findings: Findings) -> str:
@@ -198,10 +172,10 @@ def _claim_row(claim: Claim, findings: Findings) -> list[str]:
         f'aria-label="Permanent link to {claim.id}" title="Permanent link">#</a>'
     )
     cells = [
-        ("Verdict", linked_badge(evidence.verdict, card(claim), claim.says)),
+        ("Verdict", linked_badge(evidence.verdict, card_link(claim), claim.says)),
         (
             "Claim",
-            f'<a href="{card(claim)}">{says}</a> <span class="sl-row-foot">{name} {link}</span>'
+            f'<a href="{card_link(claim)}">{says}</a> <span class="sl-row-foot">{name} {link}</span>'
             f"{_citation(claim, evidence, findings)}{_history(claim)}",
         ),
         ("Estimate", _estimate(claim, evidence)),

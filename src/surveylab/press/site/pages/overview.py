@@ -11,7 +11,8 @@ from html import escape
 
 from surveylab.claims import BADGES, Claim, Evidence
 from surveylab.press.site.evidence import UNEXAMINED, Findings
-from surveylab.press.site.pages.ledger import card, in_margins, numbers, raw_html
+from surveylab.press.site.markup import card_link, raw_html
+from surveylab.press.site.pages.ledger import in_margins, numbers
 from surveylab.press.site.review_text import Chapter, Section, Sentence
 
 # The scale of effects: linear around zero, logarithmic far out, so that one margin and sixteen both show.
@@ -57,7 +58,7 @@ def _mark(sentence: Sentence, findings: Findings) -> str:
     symbol, word = ("○", "not yet examined") if verdict == UNEXAMINED else BADGES[verdict]
     claims = [claim for claim in findings.covering(sentence.id) if claim.id in findings.evidence]
     if len(claims) == 1:
-        href = card(claims[0])
+        href = card_link(claims[0])
     else:
         href = f"ledger.html#statement-{sentence.id}" if claims else f"review.html#review-{sentence.id}"
     about = escape(f"{word}: {sentence.says}")
@@ -112,7 +113,7 @@ def _swarm(title: str, points: list[tuple[Claim, Evidence, float]]) -> list[str]
         ends[level:] = [x, *ends[level + 1 :]]
         about = escape(f"{BADGES[evidence.verdict][1]}: {claim.says} {numbers(evidence)}")
         marks.append(
-            f'<a class="sl-point sl-{evidence.verdict}" href="{card(claim)}" title="{about}"'
+            f'<a class="sl-point sl-{evidence.verdict}" href="{card_link(claim)}" title="{about}"'
             f' style="left:{x:.2f}%;bottom:{8 + level * _LEVEL}px"><span class="sl-hidden">{about}</span></a>'
         )
     band = f"left:{_at(-1):.2f}%;width:{_at(1) - _at(-1):.2f}%"

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from surveylab.press.site.evidence import Findings
-from surveylab.press.site.pages.ledger import raw_html
+from surveylab.press.site.markup import raw_html
 
 COLUMNS = [
     *("claim", "statements", "chapter", "kind", "verdict", "estimate", "low", "high", "margin", "direction"),

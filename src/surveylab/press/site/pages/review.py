@@ -11,7 +11,8 @@ from html import escape
 
 from surveylab.claims import Claim, render_badge
 from surveylab.press.site.evidence import Findings
-from surveylab.press.site.pages.ledger import card, linked_badge, numbers, raw_html, summary, unexamined
+from surveylab.press.site.markup import card_link, linked_badge, raw_html, unexamined
+from surveylab.press.site.pages.ledger import numbers, summary
 from surveylab.press.site.review_text import Sentence, chapters_of
 
 
@@ -52,7 +53,7 @@ def _correction(sentence: Sentence, findings: Findings) -> str:
         '<p class="sl-label">In its place</p>',
         "<p>No sentence is put in its place: read the findings above as they stand.</p>",
     ]
-    return _held_against(sentence, claims, findings, f"correction-{sentence.id}", better, card)
+    return _held_against(sentence, claims, findings, f"correction-{sentence.id}", better, card_link)
 
 
 def conclusion(findings: Findings, chapter: str) -> str:
@@ -150,7 +151,7 @@ def _sentence(sentence: Sentence, findings: Findings) -> str:
     if not claims:
         mark = unexamined()
     else:
-        href = card(claims[0]) if len(claims) == 1 else f"ledger.html#statement-{sentence.id}"
+        href = card_link(claims[0]) if len(claims) == 1 else f"ledger.html#statement-{sentence.id}"
         mark = linked_badge(findings.verdict(sentence.id), href, f"Evidence on {sentence.id}")
     return f'<span class="sl-sentence" id="review-{sentence.id}">{text} {mark}</span>'
 
