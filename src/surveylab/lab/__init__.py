@@ -1,34 +1,38 @@
 """How an experiment is run and judged: replicas trained at once, real data, evidence, figures.
 
-A chapter begins with `begin`, trains each `Population` on `digits` or `photos`, and ends each question
-with `check`.
+A chapter begins with `begin`, draws data, trains the arms of a `Comparison`, and ends each question with
+`check`.
 """
 
-from surveylab.lab import models, plots, recurrent, style
+from surveylab.lab import models, plots, schedules
 from surveylab.lab.candidate import CandidateError, compare, load_candidate
-from surveylab.lab.comparison import Comparison, slope
+from surveylab.lab.comparison import Arm, Comparison, Trained, percent_right, slope, steps_to
 from surveylab.lab.data import Dataset, Split, digits, photograph, photos, scenes
 from surveylab.lab.evidence import NotReproducedError, check, say, show_source, summary
-from surveylab.lab.influence import influence_on
-from surveylab.lab.landscape import gradients, moved, norms
+from surveylab.lab.objectives import Batch, Objective, cross_entropy, squared_error, supervised
 from surveylab.lab.population import Population
 from surveylab.lab.session import DeviceError, Run, begin, current
 from surveylab.lab.streams import Stream, make_streams
 from surveylab.lab.timing import interleaved
-from surveylab.lab.training import accuracy, batch_order, cross_entropy, predict, sweep, train
-from surveylab.lab.tuning import TuningError, sweeps, tuned
+from surveylab.lab.training import History, accuracy, batch_order, mean_loss, predict, sgd, train
+from surveylab.lab.tuning import TuningError, sweeps
 from surveylab.lab.watching import progress
 
 __all__ = [
+    "Arm",
+    "Batch",
     "CandidateError",
     "Comparison",
     "Dataset",
     "DeviceError",
+    "History",
     "NotReproducedError",
+    "Objective",
     "Population",
     "Run",
     "Split",
     "Stream",
+    "Trained",
     "TuningError",
     "accuracy",
     "batch_order",
@@ -38,28 +42,27 @@ __all__ = [
     "cross_entropy",
     "current",
     "digits",
-    "gradients",
-    "influence_on",
     "interleaved",
     "load_candidate",
     "make_streams",
+    "mean_loss",
     "models",
-    "moved",
-    "norms",
     "photograph",
+    "percent_right",
     "photos",
     "plots",
     "predict",
     "progress",
-    "recurrent",
     "say",
     "scenes",
+    "schedules",
+    "sgd",
     "show_source",
     "slope",
-    "style",
+    "squared_error",
+    "steps_to",
     "summary",
-    "sweep",
+    "supervised",
     "sweeps",
     "train",
-    "tuned",
 ]

@@ -2,139 +2,335 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from functools import cached_property
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from surveylab.lab import tuning
 from surveylab.lab.data import Dataset, Split
 from surveylab.lab.evidence import say
-from surveylab.lab.models import Norm
+from surveylab.lab.objectives import Objective
 from surveylab.lab.population import Population
-from surveylab.lab.session import current
+from surveylab.lab.schedules import Schedule, linear
+from surveylab.lab.session import active
 from surveylab.lab.streams import Stream, make_streams
-from surveylab.lab.training import accuracy, cross_entropy, predict, sweep, train
-from surveylab.lab.tuning import tuned
+from surveylab.lab.training import History, MakeOptimizer, Metric, accuracy, mean_loss, sgd, train
+from surveylab.lab.tuning import Grid, Point
+
+#: What an arm needs that is to be tuned in more than its rate: it is made anew from the other values.
+MakeArm = Callable[..., "Arm"]
+# The rate rises over a tenth of the steps and falls linearly to zero.
+WARMED = linear(warmup=0.1)
+# Replicas that a sweep trains at a time: more would not fit a processor's cache.
+TOGETHER = 48
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What differs between the arms of a comparison.
+
+    Args:
+        build: Makes one replica's model.
+        batch: Examples a step. Every arm sees the same number of samples; a smaller batch takes more steps.
+        optimizer: Makes the optimiser, as for `surveylab.lab.train`.
+        objective: One loss a replica; the cross-entropy by default.
+        initial_state: Stacked parameters and buffers to begin with, by name, in place of those that ``build``
+            draws: pretrained weights, for example.
+        frozen: Names of parameters that are not trained.
+    """
+
+    build: Callable[[], nn.Module]
+    batch: int = 16
+    optimizer: MakeOptimizer = sgd
+    objective: Objective | None = None
+    initial_state: Mapping[str, Tensor] | None = None
+    frozen: Sequence[str] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """An arm after its training.
+
+    Attributes:
+        name: The arm's.
+        arm: What it is.
+        population: Its replicas.
+        split: Their data.
+        settings: The rate, and what else was tuned, of each replica: by name, (R,).
+        history: Training losses, and what was recorded along the way.
+        metric: What the comparison scores by, higher is better.
+    """
+
+    name: str
+    arm: Arm
+    population: Population
+    split: Split
+    settings: Mapping[str, Tensor]
+    history: History
+    metric: Metric
+
+    @cached_property
+    def score(self) -> Tensor:
+        """The comparison's metric on test examples, one a replica: (R,), on the CPU."""
+        return self.evaluate()
+
+    @cached_property
+    def training_loss(self) -> Tensor:
+        """The objective's mean over the training examples in evaluation mode, (R,), on the CPU."""
+        return self._loss(self.split.train)
+
+    @cached_property
+    def test_loss(self) -> Tensor:
+        """The objective's mean over the test examples in evaluation mode, (R,), on the CPU."""
+        return self._loss(self.split.test)
+
+    @property
+    def gap(self) -> Tensor:
+        """Test minus training loss, (R,)."""
+        return self.test_loss - self.training_loss
+
+    @property
+    def curve(self) -> Tensor:
+        """What the callback returned at each of ``history.steps``: (checks, R)."""
+        return torch.stack(list(self.history.values)).cpu()
+
+    def steps_to(self, target: float) -> Tensor:
+        """Updates until the curve first reaches a value, (R,); see `steps_to`."""
+        return steps_to(self.history, target)
+
+    def evaluate(
+        self,
+        metric: Metric | None = None,
+        index: Tensor | None = None,
+        *,
+        transform: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """A metric of each replica, (R,), on the CPU.
+
+        Args:
+            metric: The comparison's by default.
+            index: Which examples, (R, N); the test examples by default.
+            transform: Done to the examples (R, B, …) beforehand, such as a corruption or a shift.
+        """
+        split = self.split if transform is None else cast(Split, _Transformed(self.split, transform))
+        chosen = self.split.test if index is None else index
+        return (metric or self.metric)(self.population, split, chosen).cpu()
+
+    def _loss(self, index: Tensor) -> Tensor:
+        return mean_loss(self.population, self.split, index, self.arm.objective).cpu()
+
+
+@dataclass(frozen=True, eq=False)
+class _Transformed:
+    """A split whose examples are changed as they are taken out."""
+
+    split: Split
+    transform: Callable[[Tensor], Tensor]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.split, name)
+
+    def get(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        x, y = self.split.get(index)
+        return self.transform(x), y
+
+
+def percent_right(population: Population, split: Split, index: Tensor) -> Tensor:
+    """Accuracy in per cent, (R,)."""
+    return 100 * accuracy(population, split, index)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the arms of a comparison share. An arm is a normalisation and a batch size.
-
-    Every arm sees the same number of samples, in the same order; a smaller batch takes more steps.
+    """What the arms of a comparison share.
 
     Args:
         data: What each replicate's examples are drawn from.
-        build: Makes a model with a given normalisation, for example `surveylab.lab.models.small_cnn`.
-        streams: One a replicate.
+        streams: One a replicate, population by population.
         samples: Training examples seen by an arm, repeats included.
-        rates: The grid in which an arm's learning rate is sought, ascending.
+        rates: The grid in which an arm's learning rate is sought, ascending; or several grids by name, of
+            which ``rate`` is one, such as ``{"rate": […], "weight_decay": […]}``.
         train, validation, test: Examples of each kind in a replicate's split.
-        loss, clip: As for `surveylab.lab.train`.
+        metric: What arms are scored by, higher is better; the accuracy in per cent by default.
+        schedule: As for `surveylab.lab.train`; by default the rate rises over a tenth of the steps and falls
+            linearly to zero.
+        clip: Likewise.
+        every: Record the metric on the validation examples before the first update, every ``every`` updates
+            and after the last, as ``trained.curve``; 0 for never.
+        target: Tune an arm to reach this value of the metric soon, in place of a high one at the end.
     """
 
     data: Dataset
-    build: Callable[[Norm], nn.Module]
     streams: Sequence[Stream]
     samples: int
-    rates: Sequence[float]
+    rates: Sequence[float] | Grid
     train: int = 256
     validation: int = 256
     test: int = 1000
-    loss: Callable[[Any, Tensor], Tensor] = cross_entropy
+    metric: Metric = percent_right
+    schedule: Schedule = WARMED
     clip: float | None = None
+    every: int = 0
+    target: float | None = None
     split: Split = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if self.target is not None and self.every < 1:
+            raise ValueError(f"every must be at least 1 where a target is to be reached; got {self.every}")
         sizes = {"train": self.train, "validation": self.validation, "test": self.test}
         object.__setattr__(self, "split", self.data.split(self.streams, **sizes))
 
-    def rate(self, arm: str, norm: Norm, batch: int = 16) -> float:
-        """The arm's tuned learning rate; the arguments are those of `run`."""
-        # One population is enough to find a rate; tuning runs with other seeds than the published run.
-        scouts = list(self.streams[: current().replicates])
-        return tuned(arm, self.rates, lambda rates: self._sweep(norm, batch, scouts, rates))
+    @property
+    def grid(self) -> dict[str, list[float]]:
+        """The values to try, by name."""
+        grid = self.rates if isinstance(self.rates, Mapping) else {"rate": self.rates}
+        return {name: [float(value) for value in values] for name, values in grid.items()}
+
+    def settings(self, name: str, arm: Arm | MakeArm) -> list[Point]:
+        """The values at which an arm trains, one `Point` a population: by `surveylab.lab.tuning`'s rules.
+
+        In a chapter they are those of its tuning file; elsewhere they are sought at once.
+        """
+        return tuning.settings(name, self.grid, self.streams, self._trial(arm))
+
+    def search(self, name: str, arm: Arm | MakeArm) -> list[Point]:
+        """Seek an arm's values at once, on other seeds than the run's, for a method no tuning file knows."""
+        run = active()
+        seed = self.streams[0].seed if run is None else run.seed
+        populations = len({stream.population for stream in self.streams})
+        replicates = len(self.streams) // populations
+        others = make_streams(seed + tuning.SEED, replicates, populations)
+        found = tuning.search(name, self.grid, others, self._trial(arm))
+        if (edge := tuning.at_edge(found.grid, found.best)) is not None and (
+            run is None or run.profile != "smoke"
+        ):
+            say(f"Of {name}, {edge}; see beyond it.")
+        return found.best
 
     def run(
         self,
-        arm: str,
-        norm: Norm,
-        batch: int = 16,
+        name: str,
+        arm: Arm | MakeArm,
         *,
+        settings: Sequence[Point] | None = None,
         every: int = 0,
-        watch: Callable[[Population, int], Any] | None = None,
-    ) -> Population:
-        """Train a replica for each stream at the arm's tuned rate.
+        callback: Callable[[Population, int], Any] | None = None,
+    ) -> Trained:
+        """Train a replica for each stream, at its population's tuned values.
 
         Args:
-            arm: Its name in the tuning file and on the progress bar.
-            norm: Makes the normalisation for a number of channels.
-            batch: Examples a step.
-            every, watch: Call ``watch(population, step)`` before the first update, every ``every`` updates
-                and after the last, as `surveylab.lab.train` does.
+            name: The arm's, in the tuning file and on the progress bar.
+            arm: What it is; or, where more than the rate is tuned, what makes it from the other values.
+            settings: The values, one `Point` a population; tuned by default.
+            every, callback: Call ``callback(population, step)`` before the first update, every ``every``
+                updates and after the last. ``trained.history.values`` has what it returned. By default the
+                comparison's curve is recorded.
         """
-        return self._train(norm, batch, self.rate(arm, norm, batch), arm, every=every, watch=watch)
-
-    def run_untuned(self, arm: str, norm: Norm, batch: int = 16) -> Population:
-        """As `run`, for a method the tuning file does not know: its rate is found first, on other seeds.
-
-        One population finds it, as for the arms it is compared with: more scouts would find it more exactly.
-        """
-        scouts = make_streams(current().seed + 1000, current().replicates, populations=1)
-        best = int(self._sweep(norm, batch, scouts, list(self.rates)).mean(1).argmax())
-        if best in (0, len(self.rates) - 1) and current().profile != "smoke":
-            say(f"The best rate found for {arm}, {self.rates[best]:g}, is an end of its grid; see beyond it.")
-        return self._train(norm, batch, self.rates[best], arm)
-
-    def points(self, population: Population) -> Tensor:
-        """Test accuracy in per cent, one a replicate: (R,), on the CPU."""
-        return 100 * accuracy(population, self.split, self.split.test).cpu()
-
-    def losses(self, population: Population) -> tuple[Tensor, Tensor]:
-        """Training and test cross-entropy in evaluation mode, one a replicate: (R,) each, on the CPU."""
-        seen, unseen = (
-            cross_entropy(predict(population, self.split, index), self.data.y[index]).cpu()
-            for index in (self.split.train, self.split.test)
+        settings = self.settings(name, arm) if settings is None else list(settings)
+        points = tuning.by_replica(settings, self.streams)
+        others = tuning.without_rate(points[0])
+        if any(tuning.without_rate(point) != others for point in points):
+            raise ValueError(
+                f"{name}: settings must differ between populations in the rate alone; got {settings}"
+            )
+        chosen = arm if isinstance(arm, Arm) else arm(**others)
+        share = tuning.SHORT if tuning.is_tuning() else 1.0
+        population, history = self._fit(
+            chosen,
+            self.streams,
+            self.split,
+            torch.tensor([point["rate"] for point in points], dtype=torch.float64),
+            samples=self.samples * share,
+            label=name,
+            every=every,
+            callback=callback,
         )
-        return seen, unseen
+        values = {key: torch.tensor([point[key] for point in points]) for key in points[0]}
+        return Trained(name, chosen, population, self.split, values, history, self.metric)
 
-    def gap(self, population: Population) -> Tensor:
-        """Test minus training cross-entropy in evaluation mode, one a replicate: (R,), on the CPU."""
-        seen, unseen = self.losses(population)
-        return unseen - seen
+    def sweep(self, arm: Arm, rates: Sequence[float]) -> Tensor:
+        """Validation score after training at each rate: (rates, R), on the CPU.
 
-    def _plan(self, batch: int) -> dict[str, Any]:
-        steps = self.samples // batch
-        return {
-            "steps": steps,
-            "batch": batch,
-            "warmup": steps // 10,
-            "loss": self.loss,
-            "clip": self.clip,
-        }
+        A replicate's initialisation, data and batches are the same at every rate.
+        """
+        trials = [(stream, {"rate": float(rate)}) for rate in rates for stream in self.streams]
+        return self._trial(arm)(trials, 1.0).view(len(rates), len(self.streams))
 
-    def _sweep(self, norm: Norm, batch: int, streams: Sequence[Stream], rates: list[float]) -> Tensor:
-        sizes = {"train_examples": self.train, "validation": self.validation}
-        return sweep(lambda: self.build(norm), self.data, streams, rates, **sizes, **self._plan(batch))
+    def _trial(self, arm: Arm | MakeArm) -> tuning.Trial:
+        """Scores on validation examples of streams trained at points, for a share of the samples."""
 
-    def _train(
+        def score(trials: Sequence[tuple[Stream, Point]], share: float) -> Tensor:
+            scores = torch.empty(len(trials))
+            groups: dict[tuple, list[int]] = {}
+            for place, (_, point) in enumerate(trials):
+                groups.setdefault(tuple(sorted(tuning.without_rate(point).items())), []).append(place)
+            for other, places in groups.items():
+                chosen = arm if isinstance(arm, Arm) else arm(**dict(other))
+                for part in (places[k : k + TOGETHER] for k in range(0, len(places), TOGETHER)):
+                    streams = [trials[place][0] for place in part]
+                    split = self.data.split(streams, train=self.train, validation=self.validation, test=0)
+                    rates = torch.tensor([trials[place][1]["rate"] for place in part], dtype=torch.float64)
+                    label = f"{len(part)} trials"
+                    population, history = self._fit(
+                        chosen, streams, split, rates, samples=self.samples * share, label=label
+                    )
+                    if self.target is None:
+                        scores[part] = self.metric(population, split, split.validation).cpu()
+                    else:
+                        scores[part] = -steps_to(history, self.target)
+            return scores
+
+        return score
+
+    def _fit(
         self,
-        norm: Norm,
-        batch: int,
-        rate: float,
-        arm: str,
+        arm: Arm,
+        streams: Sequence[Stream],
+        split: Split,
+        rates: Tensor,
         *,
+        samples: float,
+        label: str,
         every: int = 0,
-        watch: Callable[[Population, int], Any] | None = None,
-    ) -> Population:
-        population = Population(lambda: self.build(norm), self.streams, device=self.data.x.device)
-        look = None if watch is None else partial(watch, population)
-        options = self._plan(batch) | {"every": every, "watch": look}
-        train(population, self.split, rates=rate, label=arm, **options)
-        return population
+        callback: Callable[[Population, int], Any] | None = None,
+    ) -> tuple[Population, History]:
+        population = Population(arm.build, streams, device=split.train.device)
+        if arm.initial_state is not None:
+            population.load(arm.initial_state)
+        if callback is None and self.every:
+            every = self.every
+            callback = lambda population, _: self.metric(population, split, split.validation).cpu()  # noqa: E731
+        history = train(
+            population,
+            split,
+            arm.objective,
+            steps=max(int(samples) // arm.batch, 1),
+            batch=arm.batch,
+            rates=rates,
+            optimizer=arm.optimizer,
+            schedule=self.schedule,
+            clip=self.clip,
+            frozen=arm.frozen,
+            every=every,
+            callback=None if callback is None else lambda step: callback(population, step),
+            label=label,
+        )
+        return population, history
+
+
+def steps_to(history: History, target: float) -> Tensor:
+    """Updates until what was recorded first reaches a value, (R,), in float.
+
+    A replica that never reaches it gets one interval more than the last look: such values are censored, to be
+    counted and not averaged.
+    """
+    reached = torch.stack(list(history.values)) >= target  # (checks, R)
+    steps = torch.tensor([*history.steps, 2 * history.steps[-1] - history.steps[-2]], dtype=torch.float32)
+    return steps[torch.where(reached.any(0), reached.int().argmax(0), len(reached))]
 
 
 def slope(x: Sequence[float], y: Tensor) -> Tensor:

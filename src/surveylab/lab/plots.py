@@ -145,36 +145,94 @@ def dots(
         axes.axvline(0, color=INK, linewidth=0.8)
 
 
-def sweep_table(sweeps: Mapping[str, Mapping[str, Any]], *, width: float = 7.6) -> Figure:
-    """Mean scores of every arm, a row, at every rate, a column, in per cent; the chosen rate outlined.
+def sweep_table(
+    sweeps: Mapping[str, Mapping[str, Any]],
+    *,
+    score: str = "validation accuracy (%)",
+    digits: int = 0,
+    width: float = 8.4,
+) -> Figure:
+    """Every arm, a row, at every rate, a column: its mean score, and how many populations chose the rate.
+
+    The upper number is the mean score of all populations' scouts after the first part of the budget, the lower
+    that of those which tried the rate for all of it, with a star where it is within two standard errors of the
+    row's best. Shades compare within a row. Outlined rates were chosen, by as many populations as it says.
 
     Args:
-        sweeps: As `surveylab.lab.sweeps` returns them, all on one grid.
+        sweeps: As `surveylab.lab.sweeps` returns them.
+        score: What the scores are.
+        digits: Of a score, after the point.
         width: Of the figure, in inches.
     """
-    arms = list(sweeps)
-    grid = sweeps[arms[0]]["grid"]
-    means = np.array([np.mean(sweeps[arm]["scores"], axis=1) for arm in arms])
-    figure, axes = plt.subplots(figsize=(width, 0.7 + 0.3 * len(arms)), layout="constrained")
-    columns = [f"2{str(round(np.log2(rate))).translate(_SUPERSCRIPTS)}" for rate in grid]
+    rates = sorted({rate for sweep in sweeps.values() for rate in sweep["grid"]["rate"]})
+    shades = np.full((len(sweeps), len(rates)), np.nan)
+    texts = np.full(shades.shape, "", dtype=object)
+    chosen = [[rates.index(point["rate"]) for point in sweep["best"]] for sweep in sweeps.values()]
+    for row, sweep in enumerate(sweeps.values()):
+        first = _scores_by_rate(sweep["stages"][0])
+        last = _scores_by_rate(sweep["stages"][-1]) if len(sweep["stages"]) > 1 else {}
+        means = {rate: np.mean(scores) for rate, scores in first.items()}
+        low, high = min(means.values()), max(means.values())
+        within = _near_best(last or first)
+        for rate, mean in means.items():
+            column = rates.index(rate)
+            shades[row, column] = (mean - low) / max(high - low, 1e-12)
+            lower = f"{np.mean(last[rate]):.{digits}f}" if rate in last else ""
+            texts[row, column] = f"{mean:.{digits}f}\n{lower}{'*' if rate in within else ''}"
+    figure, axes = plt.subplots(figsize=(width, 0.8 + 0.42 * len(sweeps)), layout="constrained")
     sns.heatmap(
-        100 * means,
+        shades,
         ax=axes,
         cmap="cividis",
-        annot=True,
-        fmt=".0f",
-        annot_kws={"size": 8},
+        annot=texts,
+        fmt="",
+        annot_kws={"size": 7.5},
         cbar=False,
-        xticklabels=columns,
-        yticklabels=arms,
+        xticklabels=[f"2{str(round(np.log2(rate))).translate(_SUPERSCRIPTS)}" for rate in rates],
+        yticklabels=list(sweeps),
         linewidths=0.5,
     )
-    for row, arm in enumerate(arms):
-        place = grid.index(sweeps[arm]["rate"])
-        axes.add_patch(Rectangle((place, row), 1, 1, fill=False, edgecolor=COLOURS[1], linewidth=2.5))
-    axes.set(xlabel="learning rate")
+    for row, columns in enumerate(chosen):
+        for column in sorted(set(columns)):
+            box = Rectangle((column, row), 1, 1, fill=False, edgecolor=COLOURS[1], linewidth=2.5)
+            axes.add_patch(box)
+            axes.annotate(
+                f"{columns.count(column)}",
+                (column + 0.97, row + 0.04),
+                ha="right",
+                va="top",
+                size=7,
+                color=COLOURS[1],
+                weight="bold",
+            )
+    axes.set(xlabel="learning rate", title=f"{score.capitalize()}, by learning rate")
     axes.tick_params(length=0)
     return figure
+
+
+def _scores_by_rate(stage: Mapping[str, Any]) -> dict[float, list[float]]:
+    """All populations' scores of a stage by rate; of what else was tuned, the best counts."""
+    found: dict[float, list[float]] = {}
+    for points, scores in zip(stage["points"], stage["scores"], strict=True):
+        best: dict[float, list[float]] = {}
+        for point, row in zip(points, scores, strict=True):
+            rate = point["rate"]
+            if rate not in best or np.mean(row) > np.mean(best[rate]):
+                best[rate] = row
+        for rate, row in best.items():
+            found.setdefault(rate, []).extend(row)
+    return found
+
+
+def _near_best(scores: Mapping[float, list[float]]) -> set[float]:
+    """The rates whose mean is within two standard errors of the difference from the best."""
+    mean = {rate: np.mean(values) for rate, values in scores.items()}
+    error = {
+        rate: np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
+        for rate, values in scores.items()
+    }
+    best = max(mean, key=lambda rate: mean[rate])
+    return {rate for rate in mean if mean[best] - mean[rate] <= 2 * np.hypot(error[best], error[rate])}
 
 
 def influence(maps: Mapping[str, npt.ArrayLike], at: tuple[int, int, int], *, width: float = 8.4) -> Figure:

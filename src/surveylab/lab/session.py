@@ -160,6 +160,11 @@ def _outlook(run: Run) -> str:
     return f"{ahead}\nPublished results: {published}" if record else ahead
 
 
+def active() -> Run | None:
+    """The run that `begin` started, or None where none has begun."""
+    return _current
+
+
 def current() -> Run:
     """The run that `begin` started.
 

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
-Purpose = Literal["split", "init", "batches", "noise", "probe"]
+Purpose = Literal["split", "init", "batches", "noise", "probe", "objective"]
 PURPOSES: tuple[str, ...] = get_args(Purpose)
 
 

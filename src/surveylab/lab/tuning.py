@@ -1,27 +1,67 @@
-"""Learning rates, chosen once on validation data with other seeds and kept with the whole sweep.
+"""Learning rates, and what else matters, chosen on validation data with other seeds, and kept with sweeps.
 
-A chapter asks for the rate of an arm with `tuned`. In an ordinary run the answer comes from
-``book/tuning/<chapter>.json``; ``surveylab tune`` runs the chapter with other seeds and lets each arm's sweep
-write that file; with ``--missing``, arms that it holds already keep what they have. A comparison in which
-both arms use one rate mostly compares how well that rate suits them.
+A comparison in which all arms use one rate mostly compares how well that rate suits them. So each arm is
+tuned, for each population by scouts of that population's own, so that the error of tuning is in the spread
+of the results. Successive halving keeps the price down [jamieson2016nonstochastic]: every point of the grid
+for a quarter of the budget, then the best three for all of it.
+
+In a chapter the values come from ``book/tuning/<chapter>.json``; ``surveylab tune`` runs the chapter with
+other seeds and lets each arm's search write that file; with ``--missing``, arms that it holds already keep
+what they have. Outside a chapter an arm is tuned when it is first run.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from surveylab.lab.session import current
+from surveylab.lab.session import active
+from surveylab.lab.streams import Stream, make_streams
+
+#: Values by name: a point of the grid.
+Point = dict[str, float]
+#: The values to try, by name.
+Grid = Mapping[str, Sequence[float]]
+#: Scores, higher is better, of streams trained at points for a share of the budget: one a trial.
+Trial = Callable[[Sequence[tuple[Stream, Point]], float], Tensor]
+
+# Added to a run's seed for scouts that are sought within it.
+SEED = 1000
+# Scouts of each population.
+SCOUTS = 4
+# Points that survive the first stage, and its share of the budget.
+SURVIVORS = 3
+FIRST = 0.25
+# Share of the budget for which arms train while rates are being sought: what they give is nobody's evidence.
+SHORT = 0.02
 
 
 class TuningError(ValueError):
-    """A rate is not known, or the sweep cannot tell which is best."""
+    """A rate is not known, or the search cannot tell which is best."""
+
+
+@dataclass
+class Search:
+    """How an arm's values were found.
+
+    Attributes:
+        grid: The values tried, by name.
+        stages: For each stage the share of the budget; the points tried and their scores: for each
+            population (populations, points) and (populations, points, scouts).
+        best: The point chosen for each population.
+    """
+
+    grid: dict[str, list[float]]
+    stages: list[dict[str, Any]]
+    best: list[Point]
 
 
 def is_tuning() -> bool:
@@ -29,70 +69,181 @@ def is_tuning() -> bool:
     return bool(os.environ.get("SURVEYLAB_TUNE"))
 
 
-def tuned(arm: str, rates: Sequence[float], sweep: Callable[[list[float]], Tensor]) -> float:
-    """The learning rate of an arm.
+def settings(name: str, grid: Grid, streams: Sequence[Stream], trial: Trial) -> list[Point]:
+    """The values at which an arm trains, one point a population.
 
     Args:
-        arm: Its name, as in the tuning file.
-        rates: The grid to search, ascending.
-        sweep: Given the grid, trains at each of its rates and returns scores on validation data, higher is
-            better, of shape (rates, replicates). Runs only under ``surveylab tune``.
-
-    Returns:
-        The rate with the best mean score.
+        name: The arm's, as in the tuning file.
+        grid: The values to try, by name, each ascending.
+        streams: The run's; under ``surveylab tune`` its first scouts of each population.
+        trial: Trains and scores on validation data.
 
     Raises:
-        TuningError: If the arm has not been tuned on this grid, or its best rate lies at the edge of the
-            grid, where a better one may lie beyond.
+        TuningError: The chapter's file has no such arm, or has another grid; or, under ``surveylab tune``,
+            the best value lies at the edge of its grid.
     """
-    rates = [float(rate) for rate in rates]
-    if sorted(set(rates)) != rates or len(rates) < 3:
-        raise TuningError(f"{arm}: rates must be at least three, ascending and distinct; got {rates}")
+    grid = _checked(name, grid)
     if is_tuning():
         path = Path(os.environ["SURVEYLAB_TUNE"])
         kept = os.environ.get("SURVEYLAB_TUNE_KEPT")
-        entry = _read(Path(kept)).get(arm) if kept else None
-        if entry is None or entry["grid"] != rates:
-            entry = _sweep(arm, rates, sweep)
-        path.write_text(json.dumps(_read(path) | {arm: entry}, indent=1) + "\n", encoding="utf-8")
-        return float(entry["rate"])
-    run = current()
-    found = sweeps()
-    if arm not in found or found[arm]["grid"] != rates:
-        if run.profile == "smoke":
-            return rates[len(rates) // 2]  # so that an author can see a chapter run before tuning it
-        why = "has not been tuned" if arm not in found else "was tuned on another grid"
-        raise TuningError(f"{arm} {why}; run: surveylab tune {run.chapter}")
-    return float(found[arm]["rate"])
+        entry = _read(Path(kept)).get(name) if kept else None
+        if entry is None or entry["grid"] != grid:
+            found = search(name, grid, streams, trial)
+            if (edge := at_edge(grid, found.best)) is not None and not _smoke():
+                raise TuningError(f"{name}: {edge}; widen it. {_shown(found)}")
+            entry = asdict(found)
+        path.write_text(json.dumps(_read(path) | {name: entry}, indent=1) + "\n", encoding="utf-8")
+        return list(entry["best"])
+    run = active()
+    if run is None or run.chapter is None:
+        scouts = make_streams(streams[0].seed + SEED, SCOUTS, len(_populations(streams)))
+        return search(name, grid, scouts, trial).best
+    known = sweeps()
+    if name not in known or known[name]["grid"] != grid:
+        if _smoke():  # so that an author can see a chapter run before tuning it
+            middle = {key: values[len(values) // 2] for key, values in grid.items()}
+            return [middle] * len(_populations(streams))
+        why = "has not been tuned" if name not in known else "was tuned on another grid"
+        raise TuningError(f"{name} {why}; run: surveylab tune {run.chapter}")
+    best = list(known[name]["best"])
+    return best if len(best) == len(_populations(streams)) else best[:1] * len(_populations(streams))
+
+
+def search(name: str, grid: Grid, streams: Sequence[Stream], trial: Trial) -> Search:
+    """Seek each population's best point by successive halving.
+
+    Raises:
+        TuningError: A score is not finite.
+    """
+    grid = _checked(name, grid)
+    points = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+    scouts = [
+        [stream for stream in streams if stream.population == p][:SCOUTS] for p in _populations(streams)
+    ]
+    candidates = [points for _ in scouts]
+    stages = []
+    shares = (FIRST, 1.0) if len(points) > SURVIVORS else (1.0,)
+    for share in shares:
+        trials = [
+            (stream, point)
+            for tried, group in zip(candidates, scouts, strict=True)
+            for point in tried
+            for stream in group
+        ]
+        flat = torch.as_tensor(trial(trials, share)).double().cpu()
+        if not flat.isfinite().all():
+            raise TuningError(
+                f"{name}: a score is not finite; score a run that diverged as the worst there is"
+            )
+        # (populations, points, scouts): each population tries as many points with as many scouts
+        scores = flat.view(len(scouts), len(candidates[0]), -1)
+        means = scores.mean(2)
+        rounded = [[[round(float(s), 6) for s in row] for row in block] for block in scores]
+        stages.append({"share": share, "points": candidates, "scores": rounded})
+        candidates = _survivors(candidates, means, SURVIVORS if share < 1 else 1)
+    best = [chosen[0] for chosen in candidates]
+    return Search(grid, stages, best)
+
+
+def _survivors(candidates: list[list[Point]], means: Tensor, keep: int) -> list[list[Point]]:
+    """The best points of each population, in the order of the grid: those of the best rates.
+
+    What else is tuned is one value for all populations, which train together and differ in the rate alone:
+    the one whose best rates have the highest mean.
+    """
+    others = [[tuple(without_rate(point).items()) for point in tried] for tried in candidates]
+    common = set.intersection(*map(set, others))
+
+    def merit(other: tuple) -> float:
+        tops = [
+            max(float(mean) for mean, mine in zip(row, names, strict=True) if mine == other)
+            for row, names in zip(means, others, strict=True)
+        ]
+        return sum(tops)
+
+    chosen = max(sorted(common), key=merit)
+    survivors = []
+    for tried, row, names in zip(candidates, means, others, strict=True):
+        places = [k for k, mine in enumerate(names) if mine == chosen]
+        places.sort(key=lambda k: -float(row[k]))  # stable: of equal means the lower rate
+        survivors.append([tried[k] for k in sorted(places[:keep])])
+    return survivors
+
+
+def without_rate(point: Point) -> Point:
+    """The values of a point that are no rate."""
+    return {name: value for name, value in point.items() if name != "rate"}
+
+
+def at_edge(grid: Grid, best: Sequence[Point]) -> str | None:
+    """Which best value lies at an end of its grid, where a better one may lie beyond; None if none does.
+
+    Axes of one or two values have no inside.
+    """
+    for key, values in grid.items():
+        for point in best:
+            if len(values) > 2 and point[key] in (values[0], values[-1]):
+                return f"the best {key} {point[key]:g} lies at the edge of its grid"
+    return None
+
+
+def by_replica(points: Sequence[Point], streams: Sequence[Stream]) -> list[Point]:
+    """Each replica's point, from those of the populations."""
+    populations = _populations(streams)
+    if len(points) not in (1, len(populations)):
+        raise ValueError(
+            f"settings must be one point, or one a population ({len(populations)}); got {len(points)}"
+        )
+    of = dict(zip(populations, points if len(points) > 1 else list(points) * len(populations), strict=True))
+    return [of[stream.population] for stream in streams]
 
 
 def sweeps() -> dict[str, Any]:
-    """Every arm's sweep of the current chapter: rate, grid, scores (rates, replicates)."""
-    run = current()
-    kept = run.root / "book" / "tuning" / f"{run.chapter}.json"
-    return _read(Path(os.environ["SURVEYLAB_TUNE"]) if is_tuning() else kept)
+    """Every arm's search of the current chapter, as `Search` describes it; empty outside a chapter."""
+    if is_tuning():
+        return _read(Path(os.environ["SURVEYLAB_TUNE"]))
+    run = active()
+    if run is None or run.chapter is None:
+        return {}
+    return _read(run.root / "book" / "tuning" / f"{run.chapter}.json")
+
+
+def _smoke() -> bool:
+    run = active()
+    return run is not None and run.profile == "smoke"
+
+
+def _shown(found: Search) -> str:
+    """The mean scores of the last stage, in words."""
+    parts = []
+    for points, scores in zip(found.stages[-1]["points"], found.stages[-1]["scores"], strict=True):
+        means = (
+            f"{point['rate']:g}: {sum(row) / len(row):.4g}" for point, row in zip(points, scores, strict=True)
+        )
+        parts.append(", ".join(means))
+    return f"Mean scores of the rates that were left, by population: {'; '.join(parts)}"
+
+
+def _populations(streams: Sequence[Stream]) -> list[int]:
+    return sorted({stream.population for stream in streams})
+
+
+def _checked(name: str, grid: Grid) -> dict[str, list[float]]:
+    if "rate" not in grid:
+        raise TuningError(f"{name}: the grid must have values of 'rate'; it has {', '.join(grid) or 'none'}")
+    checked = {key: [float(value) for value in values] for key, values in grid.items()}
+    for key, values in checked.items():
+        if sorted(set(values)) != values or not values or (key == "rate" and len(values) < 3):
+            raise TuningError(
+                f"{name}: values of {key} must be ascending and distinct, rates at least three; got {values}"
+            )
+    return checked
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The sweeps in a file; none if it is not there or empty, as a file just made for them is."""
+    """The searches in a file; none if it is not there or empty, as a file just made for them is."""
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     try:
         return dict(json.loads(text)) if text.strip() else {}
     except (TypeError, ValueError) as error:
         raise TuningError(f"{path} is not a record of sweeps ({error}); tune the chapter anew") from error
-
-
-def _sweep(arm: str, rates: list[float], sweep: Callable[[list[float]], Tensor]) -> dict[str, Any]:
-    scores = torch.as_tensor(sweep(rates)).double().cpu()
-    if scores.ndim != 2 or len(scores) != len(rates):
-        raise TuningError(f"{arm}: sweep must return (rates, replicates) scores; got {tuple(scores.shape)}")
-    if not scores.isfinite().all():
-        raise TuningError(f"{arm}: a score is not finite; score a run that diverged as the worst there is")
-    best = int(scores.mean(1).argmax())
-    if best in (0, len(rates) - 1) and current().profile != "smoke":
-        means = ", ".join(f"{rate:g}: {mean:.4g}" for rate, mean in zip(rates, scores.mean(1), strict=True))
-        raise TuningError(
-            f"{arm}: the best rate {rates[best]:g} lies at the edge of its grid ({means}); widen it"
-        )
-    rounded = [[round(float(score), 6) for score in row] for row in scores]
-    return {"rate": rates[best], "grid": rates, "scores": rounded}

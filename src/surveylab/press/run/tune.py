@@ -64,26 +64,34 @@ def tune(
 
 def _read(chapter: str, path: Path) -> dict[str, Any]:
     if not path.exists():
-        raise PressError(f"{chapter}: nothing was tuned: it calls `lab.tuned` nowhere")
+        raise PressError(f"{chapter}: nothing was tuned: it runs no arm of a comparison")
     try:
-        sweeps = json.loads(path.read_text(encoding="utf-8"))
-        for name, sweep in sweeps.items():
-            if sweep["rate"] not in sweep["grid"] or len(sweep["scores"]) != len(sweep["grid"]):
-                raise PressError(f"{chapter}: the sweep '{name}' does not fit its own grid")
+        searches = json.loads(path.read_text(encoding="utf-8"))
+        for name, search in searches.items():
+            for point in search["best"]:
+                if any(value not in search["grid"][key] for key, value in point.items()):
+                    raise PressError(f"{chapter}: the search '{name}' does not fit its own grid")
+            for stage in search["stages"]:
+                if [len(points) for points in stage["points"]] != [len(rows) for rows in stage["scores"]]:
+                    raise PressError(f"{chapter}: the search '{name}' has not one score a point")
     except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise PressError(f"{chapter}: the lab left no readable sweep: {error!r}") from error
-    if not sweeps:
-        raise PressError(f"{chapter}: nothing was tuned: it calls `lab.tuned` nowhere")
-    return dict(sweeps)
+        raise PressError(f"{chapter}: the lab left no readable search: {error!r}") from error
+    if not searches:
+        raise PressError(f"{chapter}: nothing was tuned: it runs no arm of a comparison")
+    return dict(searches)
 
 
-def _shown(sweeps: dict[str, Any]) -> str:
+def _shown(searches: dict[str, Any]) -> str:
     rows = []
-    for name, sweep in sorted(sweeps.items()):
-        means = [statistics.fmean(s) if isinstance(s, list) else float(s) for s in sweep["scores"]]
-        scores = "  ".join(
-            f"{'*' if rate == sweep['rate'] else ''}{rate:g}: {mean:.4g}"
-            for rate, mean in zip(sweep["grid"], means, strict=True)
+    for name, search in sorted(searches.items()):
+        best = ", ".join(" ".join(f"{value:g}" for value in point.values()) for point in search["best"])
+        stage = search["stages"][-1]
+        scores = "; ".join(
+            "  ".join(
+                f"{' '.join(f'{value:g}' for value in point.values())}: {statistics.fmean(row):.4g}"
+                for point, row in zip(points, block, strict=True)
+            )
+            for points, block in zip(stage["points"], stage["scores"], strict=True)
         )
-        rows.append([name, f"{sweep['rate']:g}", scores])
-    return table(["what", "rate", "mean score of each rate tried"], rows)
+        rows.append([name, best, scores])
+    return table(["what", "chosen, by population", "mean scores of those left at the end"], rows)

@@ -22,21 +22,18 @@ they do see.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from surveylab.lab.data import Dataset, Split, photograph
-from surveylab.lab.evidence import say
 from surveylab.lab.models import Norm, he_init
+from surveylab.lab.objectives import Batch, Objective
 from surveylab.lab.population import Population
-from surveylab.lab.session import current
-from surveylab.lab.streams import Stream, make_streams
-from surveylab.lab.training import batch_order
-from surveylab.lab.tuning import tuned
-from surveylab.lab.watching import progress
+from surveylab.lab.streams import Stream
+from surveylab.lab.training import Metric
 
 # Axis legend: R replicas, B pictures, S styles, C channels, H and W positions.
 
@@ -182,126 +179,71 @@ def centred(pictures: Tensor) -> Tensor:
     return (pictures - 0.45) / 0.25
 
 
-def train(
-    population: Population,
-    split: Split,
-    loss: Callable[[Tensor], Tensor],
-    *,
-    steps: int,
-    rate: float,
-    batch: int = 4,
-    label: str = "",
-) -> None:
-    """Train stylists on the contents in ``split.train`` by Adam, as is usual for them.
+@dataclass(frozen=True, eq=False)
+class Restyling:
+    """The task of a comparison of stylists: whose style is wanted, and what pictures are judged by.
 
-    The rate rises over the first tenth of the steps and falls linearly to zero.
-
-    Args:
-        population: The replicas; put into training mode.
-        split: Their contents.
-        loss: Maps contents (R, B, 3, H, W) to each replica's loss (R,).
-        steps: Number of updates.
-        rate: The learning rate.
-        batch: Contents a step.
-        label: What the progress bar says.
-    """
-    order = batch_order(population.streams, split.train.shape[1], steps * batch).to(split.train.device)
-    seen = split.train.gather(1, order)
-    optimiser = torch.optim.Adam(population.parameters(), lr=rate)
-    population.train()
-    for step in progress(range(steps), label):
-        contents, _ = split.get(seen[:, step * batch : (step + 1) * batch])
-        for group in optimiser.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / max(steps // 10, 1)) * (1 - step / steps)
-        optimiser.zero_grad()
-        loss(contents).sum().backward()
-        optimiser.step()
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """What the arms of a comparison of stylists share. An arm is a normalisation and a weight of the style.
-
-    Each replicate has styles of its own, squares of different photographs of the data, and its own filters
-    and contents.
+    Each replicate has styles of its own, squares of different photographs of the data, and its own filters.
 
     Args:
         data: Patches of photographs with values from 0 to 1; its classes name them.
-        streams: One a replicate.
-        steps: Updates of an arm.
-        rates: The grid in which an arm's learning rate is sought, ascending.
-        number: Styles of a replicate.
+        number: Styles of a replicate, S.
         pixels: Of a style's sides.
-        train, validation, test: Contents of each kind in a replicate's split.
-        styles: The squares, (R, S, 3, pixels, pixels).
-        labels: Which photographs these are, one list a replicate.
-        judge: What the pictures are judged by.
     """
 
     data: Dataset
-    streams: Sequence[Stream]
-    steps: int
-    rates: Sequence[float]
     number: int = 1
     pixels: int = 192
-    train: int = 256
-    validation: int = 64
-    test: int = 64
-    split: Split = field(init=False, repr=False)
-    styles: Tensor = field(init=False, repr=False)
-    labels: list[list[int]] = field(init=False, repr=False)
-    judge: Judge = field(init=False, repr=False)
+    _judges: dict[tuple[Stream, ...], Judge] = field(default_factory=dict, init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        sizes = {"train": self.train, "validation": self.validation, "test": self.test}
-        drawn = [self._draw_styles(stream) for stream in self.streams]
-        device = self.data.x.device
-        styles = torch.stack([squares for squares, _ in drawn]).to(device)
-        object.__setattr__(self, "split", self.data.split(self.streams, **sizes))
-        object.__setattr__(self, "styles", styles)
-        object.__setattr__(self, "labels", [chosen for _, chosen in drawn])
-        object.__setattr__(self, "judge", Judge(self.streams, styles, self.data.x[::12]))
+    def labels(self, streams: Sequence[Stream]) -> list[list[int]]:
+        """Which photographs are the styles, one list a replicate."""
+        return [self._draw(stream)[1] for stream in streams]
 
-    def rate(self, arm: str, norm: Norm, weight: float) -> float:
-        """The arm's tuned learning rate; the arguments are those of `run`."""
-        scouts = list(self.streams[: current().replicates])
-        return tuned(arm, self.rates, lambda rates: self._sweep(norm, weight, scouts, rates))
+    def styles(self, streams: Sequence[Stream]) -> Tensor:
+        """The squares of photographs whose style is wanted, (R, S, 3, pixels, pixels)."""
+        return torch.stack([self._draw(stream)[0] for stream in streams]).to(self.data.x.device)
 
-    def run(self, arm: str, norm: Norm, weight: float) -> Population:
-        """Train a stylist for each stream at the arm's tuned rate.
+    def judge(self, streams: Sequence[Stream]) -> Judge:
+        """What these replicates' pictures are judged by."""
+        streams = tuple(streams)
+        if streams not in self._judges:
+            self._judges[streams] = Judge(streams, self.styles(streams), self.data.x[::12])
+        return self._judges[streams]
+
+    def objective(self, weight: float, code: Tensor | None = None) -> Objective:
+        """Content plus weighted style loss.
 
         Args:
-            arm: Its name in the tuning file and on the progress bar.
-            norm: Makes the normalisation for a number of channels.
-            weight: Of the style loss; the content's is 1.
+            weight: Of the style; the content's is 1.
+            code: For a stylist of several styles the codes of each replicate's, (R, S, K): a batch is then S
+                contents, each in a style of its own.
         """
-        return self.train_at(self.rate(arm, norm, weight), arm, norm, weight)
+        codes = () if code is None else (code,)
+        wanted = 0 if code is None else torch.arange(self.number, device=self.data.x.device)
 
-    def run_untuned(self, arm: str, norm: Norm, weight: float) -> Population:
-        """As `run`, for a method the tuning file does not know: its rate is found first, on other seeds."""
-        others = make_streams(current().seed + 1000, current().replicates, 1)
-        best = int(self._sweep(norm, weight, others, list(self.rates)).mean(1).argmax())
-        if best in (0, len(self.rates) - 1) and current().profile != "smoke":
-            say(f"The best rate found for {arm}, {self.rates[best]:g}, is an end of its grid; see beyond it.")
-        return self.train_at(self.rates[best], arm, norm, weight)
-
-    def train_at(self, rate: float, arm: str, norm: Norm, weight: float, *code: Tensor) -> Population:
-        """Train at a given rate; with a ``code`` (R, S, K), S pictures a step, each in a style of its own."""
-        population = Population(lambda: Stylist(norm), self.streams, device=self.data.x.device)
-        wanted = torch.arange(self.number, device=self.data.x.device) if code else 0
-        batch = self.number if code else 4
-
-        def loss(contents: Tensor) -> Tensor:
-            content, match = self.judge(population(contents, *code), contents, wanted)
+        def loss(population: Population, batch: Batch) -> Tensor:
+            pictures = population(batch.x, *codes)
+            content, match = self.judge(population.streams)(pictures, batch.x, wanted)
             return (content + weight * match).mean(1)
 
-        train(population, self.split, loss, steps=self.steps, rate=rate, batch=batch, label=arm)
-        return population.eval()
+        return loss
+
+    def score(self, weight: float) -> Metric:
+        """Minus the mean of content and weighted style loss of each replicate, (R,): higher is better."""
+
+        def metric(population: Population, split: Split, index: Tensor) -> Tensor:
+            content, match = self.losses(population.eval(), population.streams, split, index)
+            return -(content + weight * match)
+
+        return metric
 
     @torch.no_grad()
     def losses(
         self,
         stylists: Callable[[Tensor], Tensor],
+        streams: Sequence[Stream],
+        split: Split,
         index: Tensor | None = None,
         *,
         batch: int = 32,
@@ -310,26 +252,21 @@ class Transfer:
         """Mean content and style loss of each replicate, (2, R), on the CPU.
 
         Args:
-            stylists: Make pictures of contents (R, B, 3, H, W).
-            index: Which contents, (R, N); the test contents by default.
+            stylists: Make pictures of contents (R, B, 3, H, W): a population, or anything else.
+            streams: One a replica.
+            split: Their contents.
+            index: Which of them, (R, N); the test contents by default.
             batch: How many at a time.
             change: Done to the contents beforehand.
         """
         found = []
-        for part in (self.split.test if index is None else index).split(batch, dim=1):
-            contents, _ = self.split.get(part)
+        for part in (split.test if index is None else index).split(batch, dim=1):
+            contents, _ = split.get(part)
             contents = change(contents) if change else contents
-            found.append(torch.stack(self.judge(stylists(contents), contents)))
+            found.append(torch.stack(self.judge(streams)(stylists(contents), contents)))
         return torch.cat(found, 2).mean(2).cpu()
 
-    def total(
-        self, stylists: Callable[[Tensor], Tensor], weight: float, index: Tensor | None = None
-    ) -> Tensor:
-        """Mean of content loss and weighted style loss of each replicate, (R,), on the CPU."""
-        content, match = self.losses(stylists, index)
-        return content + weight * match
-
-    def _draw_styles(self, stream: Stream) -> tuple[Tensor, list[int]]:
+    def _draw(self, stream: Stream) -> tuple[Tensor, list[int]]:
         rng = stream.numpy("probe")
         chosen = rng.permutation(len(self.data.classes))[: self.number].tolist()
         squares = []
@@ -338,11 +275,3 @@ class Transfer:
             top, left = (rng.integers(size - self.pixels + 1) for size in image.shape[1:])
             squares.append(image[:, top : top + self.pixels, left : left + self.pixels])
         return torch.stack(squares), chosen
-
-    def _sweep(self, norm: Norm, weight: float, streams: Sequence[Stream], rates: list[float]) -> Tensor:
-        scouts = replace(self, streams=streams)
-        totals = []
-        for rate in rates:
-            stylists = scouts.train_at(rate, f"rate {rate:g}", norm, weight)
-            totals.append(scouts.total(stylists, weight, scouts.split.validation))
-        return -torch.stack(totals)

@@ -6,14 +6,13 @@ Nothing here moves the population or touches its running statistics.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
+from surveylab.lab.objectives import Loss, cross_entropy, first
 from surveylab.lab.population import Population
-from surveylab.lab.training import cross_entropy
 
 State = dict[str, Tensor]
 
@@ -24,7 +23,7 @@ def gradients(
     y: Tensor,
     state: State | None = None,
     *,
-    loss: Callable[[Any, Tensor], Tensor] = cross_entropy,
+    loss: Loss = cross_entropy,
 ) -> tuple[Tensor, State]:
     """Each replica's loss and gradient on a batch, in the population's present mode.
 
@@ -32,14 +31,14 @@ def gradients(
         population: The replicas.
         x, y: A batch for each replica, (R, B, …) and (R, B).
         state: Where to evaluate; by default where the population stands.
-        loss: Maps the population's output and the labels to losses (R,).
+        loss: Maps outputs and labels to losses (R,); of several outputs, the first counts.
 
     Returns:
         Losses (R,) and gradients by parameter.
     """
     where = {name: value.detach().requires_grad_() for name, value in (state or population.state).items()}
     statistics = {name: value.clone() for name, value in population.buffers.items()}
-    losses = loss(population(x, state=where, buffers=statistics), y)
+    losses = loss(first(population(x, state=where, buffers=statistics)), y)
     found = torch.autograd.grad(losses.sum(), list(where.values()))
     return losses.detach(), dict(zip(where, found, strict=True))
 
