@@ -154,9 +154,10 @@ def sweep_table(
 ) -> Figure:
     """Every arm, a row, at every rate, a column: its mean score, and how many populations chose the rate.
 
-    The upper number is the mean score of all populations' scouts after the first part of the budget, the lower
-    that of those which tried the rate for all of it, with a star where it is within two standard errors of the
-    row's best. Shades compare within a row. Outlined rates were chosen, by as many populations as it says.
+    The upper number is the mean score of all populations' scouts after the first part of the budget, the
+    lower that of those which tried the rate for all of it, with a star where it is within two standard errors
+    of the row's best. Shades compare within a row. Outlined rates were chosen, by as many populations
+    as the corner says.
 
     Args:
         sweeps: As `surveylab.lab.sweeps` returns them.
@@ -171,7 +172,7 @@ def sweep_table(
     for row, sweep in enumerate(sweeps.values()):
         first = _scores_by_rate(sweep["stages"][0])
         last = _scores_by_rate(sweep["stages"][-1]) if len(sweep["stages"]) > 1 else {}
-        means = {rate: np.mean(scores) for rate, scores in first.items()}
+        means = {rate: float(np.mean(scores)) for rate, scores in first.items()}
         low, high = min(means.values()), max(means.values())
         within = _near_best(last or first)
         for rate, mean in means.items():
@@ -226,9 +227,9 @@ def _scores_by_rate(stage: Mapping[str, Any]) -> dict[float, list[float]]:
 
 def _near_best(scores: Mapping[float, list[float]]) -> set[float]:
     """The rates whose mean is within two standard errors of the difference from the best."""
-    mean = {rate: np.mean(values) for rate, values in scores.items()}
+    mean = {rate: float(np.mean(values)) for rate, values in scores.items()}
     error = {
-        rate: np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
+        rate: float(np.std(values, ddof=1)) / len(values) ** 0.5 if len(values) > 1 else 0.0
         for rate, values in scores.items()
     }
     best = max(mean, key=lambda rate: mean[rate])

@@ -86,7 +86,8 @@ def settings(name: str, grid: Grid, streams: Sequence[Stream], trial: Trial) -> 
     if is_tuning():
         path = Path(os.environ["SURVEYLAB_TUNE"])
         kept = os.environ.get("SURVEYLAB_TUNE_KEPT")
-        entry = _read(Path(kept)).get(name) if kept else None
+        # Two runs may ask for the same arm; what an earlier tuning found counts only where that is asked for.
+        entry = _read(path).get(name) or (_read(Path(kept)).get(name) if kept else None)
         if entry is None or entry["grid"] != grid:
             found = search(name, grid, streams, trial)
             if (edge := at_edge(grid, found.best)) is not None and not _smoke():

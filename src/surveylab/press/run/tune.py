@@ -30,8 +30,10 @@ def tune(
 ) -> Path:
     """Execute a chapter's sweeps and write what they found.
 
-    The chapter itself sweeps (`lab.tuned`), into a file whose name the kernel is given; a best rate at the
-    edge of its grid raises there. Only when the whole chapter went through is the kept file replaced.
+    The chapter itself searches, as it runs the arms of its comparisons, into a file whose name the kernel is
+    given; a best rate at the edge of its grid raises there. Only when the whole chapter went through is the
+    kept file replaced. What was found before a failure stays in ``_build/tuning/``, from where `missing` takes
+    it up.
 
     Raises:
         WrongUse: the seed is that of the published run.
@@ -42,24 +44,37 @@ def tune(
     kept = project.tuning(chapter)
     ensure_writable(kept)
     label = f"{chapter} (tuning)"
+    found = project.root / "_build" / "tuning" / f"{chapter}.json"
+    known = (_searches(kept) | _searches(found)) if missing else {}
+    found.parent.mkdir(parents=True, exist_ok=True)
+    found.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="surveylab-") as folder, Progress({label: None}) as progress:
-        found = Path(folder) / "tuning.json"
+        before = Path(folder) / "known.json"
+        before.write_text(json.dumps(known), encoding="utf-8")
         task = make_task(
             project,
             chapter,
             seed=seed,
             device=device,
-            environment={"SURVEYLAB_TUNE": str(found)}
-            | ({"SURVEYLAB_TUNE_KEPT": str(kept)} if missing else {}),
+            environment={"SURVEYLAB_TUNE": str(found), "SURVEYLAB_TUNE_KEPT": str(before)},
             timeout=timeout,
             strict=False,
         )
         executed = perform(task, partial(progress.cell, label))
-        sweeps = _read(chapter, found)
+    sweeps = _read(chapter, found)
+    found.unlink()
     write_atomically(kept, json.dumps(sweeps, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     say(_shown(sweeps))
     say(f"{chapter}: tuned in {seconds(executed.seconds)} -> {project.shown(kept)}")
     return kept
+
+
+def _searches(path: Path) -> dict[str, Any]:
+    """The searches in a file that may not be there, or hold something else."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _read(chapter: str, path: Path) -> dict[str, Any]:
