@@ -32,8 +32,7 @@ def tune(
 
     The chapter itself searches, as it runs the arms of its comparisons, into a file whose name the kernel is
     given; a best rate at the edge of its grid raises there. Only when the whole chapter went through is the
-    kept file replaced. What was found before a failure stays in ``_build/tuning/``, from where `missing` takes
-    it up.
+    kept file replaced. What was found before a failure stays in ``_build/tuning/``, where `missing` finds it.
 
     Raises:
         WrongUse: the seed is that of the published run.
