@@ -181,11 +181,16 @@ def test_torchs_own_layers_pass(shown: Shown) -> None:
     assert lab.load_candidate("torch.nn:GroupNorm", **group) is nn.GroupNorm
 
 
-@pytest.mark.parametrize("name", ["Branching", "Random"])
 @pytest.mark.usefixtures("mine")
-def test_one_that_cannot_be_vectorised_is_told_of_and_taken(name: str, shown: Shown) -> None:
-    assert lab.load_candidate(f"mine:{name}", **NORM) is not None
-    assert f"{name} cannot be vectorised over replicas, so they run one after another" in said(shown)
+def test_one_that_cannot_be_vectorised_is_told_of_and_taken(shown: Shown) -> None:
+    assert lab.load_candidate("mine:Branching", **NORM) is not None
+    assert "Branching cannot be vectorised over replicas, so they run one after another" in said(shown)
+
+
+@pytest.mark.usefixtures("mine")
+def test_one_that_draws_random_numbers_is_vectorised(shown: Shown) -> None:
+    assert lab.load_candidate("mine:Random", **NORM) is not None
+    assert said(shown) == "`Random` of `mine` joins the comparison."
 
 
 def test_other_kinds_of_methods(mine: Path, shown: Shown) -> None:
@@ -270,8 +275,7 @@ def test_an_arm_whose_rate_was_found_runs_in_the_comparison(
     run = begin(profile="smoke")
     found = lab.load_candidate("mine:Norm", **NORM)
     assert found is not None
-    common = lab.Comparison(
-        lab.digits().standardised(), lab.models.small_cnn, run.streams(), 64, [0.01, 0.1, 1.0], 64, 32, 50
-    )
-    points = common.points(common.run_untuned("mine", found, 16))
-    assert points.shape == (6,) and points.isfinite().all()
+    common = lab.Comparison(lab.digits().standardised(), run.streams(), 64, [0.01, 0.1, 1.0], 64, 32, 50)
+    arm = lab.Arm(lambda: lab.models.small_cnn(found))
+    score = common.run("mine", arm, settings=common.search("mine", arm)).score
+    assert score.shape == (6,) and score.isfinite().all()

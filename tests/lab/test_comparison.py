@@ -1,111 +1,173 @@
-"""Arms of a comparison: what they share is shared, and each trains at its own rate."""
+"""Arms of a comparison: what they share is shared, and each trains at its own rates."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from surveylab import lab
 from surveylab.lab.models import Norm, no_norm
-from surveylab.lab.session import current
 
-GRID = [2.0**-9, 2.0**-3, 2.0**0]
+GRID = [2.0**-9, 2.0**-4, 2.0**-3, 2.0**-2, 2.0**0]
+# Each population has rates of its own.
+BEST = [2.0**-4, 2.0**-3, 2.0**-2]
 
 
-def build(norm: Norm) -> nn.Module:
+def build(norm: Norm = no_norm) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), norm(8), nn.ReLU(), nn.Linear(8, 10))
+
+
+PLAIN = lab.Arm(build, batch=8)
 
 
 @pytest.fixture
 def comparison(root: Path, begin: Callable[..., lab.Run]) -> lab.Comparison:
     kept = root / "book" / "tuning" / "demo" / "one.json"
     kept.parent.mkdir(parents=True)
-    entry = {"rate": GRID[1], "grid": GRID, "scores": [[0.0], [1.0], [0.0]]}
+    entry = {"grid": {"rate": GRID}, "stages": [], "best": [{"rate": rate} for rate in BEST]}
     kept.write_text(json.dumps({"plain": entry}), encoding="utf-8")
     run = begin(profile="smoke")
     data = lab.digits().standardised()
-    return lab.Comparison(data, build, run.streams(), 320, GRID, train=64, validation=32, test=50)
+    return lab.Comparison(data, run.streams(), 320, GRID, train=64, validation=32, test=50)
 
 
-def test_an_arm_is_what_training_by_hand_at_its_rate_gives(comparison: lab.Comparison) -> None:
-    arm = comparison.run("plain", no_norm, batch=8)
-    population = lab.Population(lambda: build(no_norm), comparison.streams)
-    lab.train(population, comparison.split, steps=40, batch=8, rates=GRID[1], warmup=4)
-    for value, expected in zip(arm.parameters(), population.parameters(), strict=True):
-        torch.testing.assert_close(value, expected, rtol=0, atol=0)
-    points = comparison.points(arm)
-    by_hand = 100 * lab.accuracy(population, comparison.split, comparison.split.test)
-    torch.testing.assert_close(points, by_hand)
-    assert 20 < points.mean() < 100
+def by_hand(comparison: lab.Comparison, **given: Any) -> lab.Population:
+    """What training at the tuned rates without a comparison gives."""
+    population = lab.Population(build, comparison.streams)
+    rates = torch.tensor(BEST, dtype=torch.float64).repeat_interleave(2)
+    schedule = lab.schedules.linear(warmup=0.1)
+    lab.train(
+        population, comparison.split, steps=40, batch=8, rates=rates, **({"schedule": schedule} | given)
+    )
+    return population
 
 
-def test_arms_train_with_the_clip_of_their_comparison(comparison: lab.Comparison) -> None:
-    clipped = replace(comparison, clip=0.5)
-    arm = clipped.run("plain", no_norm, batch=8)
-    population = lab.Population(lambda: build(no_norm), comparison.streams)
-    lab.train(population, comparison.split, steps=40, batch=8, rates=GRID[1], warmup=4, clip=0.5)
-    for value, expected in zip(arm.parameters(), population.parameters(), strict=True):
-        torch.testing.assert_close(value, expected, rtol=0, atol=0)
+def assert_same(arm: lab.Trained, expected: lab.Population) -> None:
+    for value, other in zip(arm.population.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(value, other, rtol=0, atol=0)
 
 
-def test_an_arm_may_be_watched_and_trains_as_if_it_were_not(comparison: lab.Comparison) -> None:
-    seen: dict[int, float] = {}
-
-    def watch(population: lab.Population, step: int) -> None:
-        seen[step] = float(comparison.points(population).mean())
-
-    norm = nn.BatchNorm1d  # evaluating it must not touch its statistics, nor leave it in evaluation mode
-    watched = comparison.run("plain", norm, batch=8, every=10, watch=watch)
-    alone = comparison.run("plain", norm, batch=8)
-    assert list(seen) == [0, 10, 20, 30, 40]
-    assert seen[0] < seen[10] and seen[40] == float(comparison.points(alone).mean())
-    for value, expected in zip(watched.parameters(), alone.parameters(), strict=True):
-        torch.testing.assert_close(value, expected, rtol=0, atol=0)
+def test_an_arm_is_what_training_by_hand_at_its_rates_gives(comparison: lab.Comparison) -> None:
+    arm = comparison.run("plain", PLAIN)
+    population = by_hand(comparison)
+    assert_same(arm, population)
+    assert arm.settings["rate"].tolist() == [rate for rate in BEST for _ in range(2)]
+    torch.testing.assert_close(arm.score, 100 * lab.accuracy(population, arm.split, arm.split.test))
+    assert 20 < arm.score.mean() < 100
+    assert arm.history.losses.shape == (40, 6)
 
 
-def test_an_arm_without_a_tuned_rate_is_an_error_but_one_may_be_found(
+def test_arms_train_with_the_clip_and_the_schedule_of_their_comparison(comparison: lab.Comparison) -> None:
+    constant = lab.schedules.constant()
+    arm = replace(comparison, clip=0.5, schedule=constant).run("plain", PLAIN)
+    assert_same(arm, by_hand(comparison, clip=0.5, schedule=constant))
+
+
+def test_an_arm_has_its_own_optimiser_objective_start_and_frozen_parameters(
+    comparison: lab.Comparison,
+) -> None:
+    def smooth(population: lab.Population, batch: lab.Batch) -> Tensor:
+        return lab.cross_entropy(population(batch.x) / 2, batch.y)
+
+    start = lab.Population(build, comparison.streams).state
+    start = {name: torch.ones_like(value) / 9 for name, value in start.items() if name == "1.weight"}
+    arm = lab.Arm(build, 8, torch.optim.Adam, smooth, start, ("1.weight",))
+    trained = comparison.run("plain", arm)
+    assert torch.equal(trained.population.state["1.weight"], start["1.weight"])
+    expected = lab.Population(build, comparison.streams).load(start)
+    rates = torch.tensor(BEST, dtype=torch.float64).repeat_interleave(2)
+    plan: dict[str, Any] = {"steps": 40, "batch": 8, "rates": rates, "optimizer": torch.optim.Adam}
+    schedule = lab.schedules.linear(warmup=0.1)
+    lab.train(expected, comparison.split, smooth, **plan, frozen=["1.weight"], schedule=schedule)
+    assert_same(trained, expected)
+
+
+def test_an_arm_may_be_observed_and_trains_as_if_it_were_not(comparison: lab.Comparison) -> None:
+    def look(population: lab.Population, step: int) -> tuple[int, float]:
+        return step, float(lab.accuracy(population, comparison.split, comparison.split.test).mean())
+
+    arm = lab.Arm(partial(build, nn.BatchNorm1d), 8)  # looking must not touch its statistics, nor its mode
+    observed = comparison.run("plain", arm, every=10, callback=look)
+    alone = comparison.run("plain", arm)
+    assert [step for step, _ in observed.history.values] == observed.history.steps == [0, 10, 20, 30, 40]
+    assert observed.history.values[0][1] < observed.history.values[1][1]
+    assert 100 * observed.history.values[-1][1] == pytest.approx(float(alone.score.mean()))
+    assert_same(observed, alone.population)
+
+
+def test_a_comparison_records_curves_and_how_soon_they_reach_a_value(comparison: lab.Comparison) -> None:
+    arm = replace(comparison, every=10).run("plain", PLAIN)
+    assert arm.curve.shape == (5, 6)
+    last = arm.evaluate(index=arm.split.validation)
+    torch.testing.assert_close(arm.curve[-1], last)
+    history = lab.History(torch.zeros(1, 4), [0, 8, 16, 20])
+    history.values = [
+        torch.tensor(row) for row in ([0.0, 9, 0, 0], [5.0, 9, 0, 0], [9.0, 1, 0, 0], [9.0, 1, 9, 0])
+    ]
+    assert lab.steps_to(history, 9.0).tolist() == [16, 0, 20, 24]
+
+
+def test_an_arm_is_tuned_to_be_soon_where_there_is_a_target(comparison: lab.Comparison) -> None:
+    with pytest.raises(ValueError, match="every must be at least 1 where a target is to be reached; got 0"):
+        replace(comparison, target=50.0)
+    race = replace(comparison, every=4, target=50.0)
+    trials = [(stream, {"rate": rate}) for rate in (GRID[0], BEST[1]) for stream in comparison.streams[:2]]
+    scores = race._trial(PLAIN)(trials, 1.0)
+    assert scores[:2].tolist() == [-44, -44]  # never: one look after the 40 updates
+    assert scores[2:].max() > -44
+
+
+def test_scores_of_a_sweep_are_those_of_training_at_each_rate(comparison: lab.Comparison) -> None:
+    scores = comparison.sweep(PLAIN, [2.0**-9, 2.0**-3])
+    assert scores.shape == (2, 6)
+    for row, rate in zip(scores, (2.0**-9, 2.0**-3), strict=True):
+        arm = comparison.run("plain", PLAIN, settings=[{"rate": rate}])
+        torch.testing.assert_close(row, arm.evaluate(index=arm.split.validation))
+    assert scores[0].tolist() != scores[1].tolist()
+
+
+def test_another_value_than_the_rate_can_be_tuned(comparison: lab.Comparison) -> None:
+    grid = {"rate": GRID, "weight_decay": [0.0, 0.001, 100.0]}
+    wide = replace(comparison, rates=grid)
+
+    def arm(weight_decay: float) -> lab.Arm:
+        return lab.Arm(build, 8, partial(lab.sgd, weight_decay=weight_decay))
+
+    found = wide.search("plain", arm)
+    assert len(found) == 3 and {point["weight_decay"] for point in found} < {0.0, 0.001}
+    trained = wide.run("plain", arm, settings=found)
+    assert trained.arm.optimizer.keywords["weight_decay"] == found[0]["weight_decay"]  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="must differ between populations in the rate alone"):
+        wide.run("plain", arm, settings=[{"rate": 1.0, "weight_decay": float(k)} for k in range(3)])
+
+
+def test_values_are_sought_on_other_seeds_by_scouts_of_each_population(
     comparison: lab.Comparison, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[int, float]] = []
+    seen: list[tuple[set[int], set[int], int]] = []
     train = lab.comparison.train
 
-    def watched(population, split, *, rates, **options):
-        seen.append((population.streams[0].seed, float(torch.as_tensor(rates).max())))
-        return train(population, split, rates=rates, **options)
+    def watched(population: lab.Population, *given: Any, **options: Any) -> lab.History:
+        streams = population.streams
+        seen.append(({s.seed for s in streams}, {s.population for s in streams}, options["steps"]))
+        return train(population, *given, **options)
 
     monkeypatch.setattr("surveylab.lab.comparison.train", watched)
-    monkeypatch.setattr("surveylab.lab.training.train", watched)
-    comparison.run_untuned("new", lambda n: nn.LayerNorm(n), batch=16)
-    # The sweep, up to the highest rate, on seeds of its own; then the arm, not at the rate that is too low.
-    assert [seed for seed, _ in seen] == [1000, 0]
-    assert seen[0][1] == GRID[-1] and seen[1][1] in GRID[1:]
+    found = comparison.search("mine", lab.Arm(partial(build, nn.LayerNorm), 16))
+    assert len(found) == 3 and all(point["rate"] > GRID[0] for point in found)
+    # Five rates by 3 times 2 scouts for a quarter of the 20 steps, then the best three for all of them.
+    assert seen == [({1000}, {0, 1, 2}, 5), ({1000}, {0, 1, 2}, 20)]
 
 
-def test_a_rate_is_sought_with_as_many_scouts_whether_it_is_kept_or_not(
-    root: Path, comparison: lab.Comparison, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scouts = []
-
-    def watched(build, data, streams, rates, **options):
-        scouts.append(len(streams))
-        return torch.eye(3)[1][:, None].expand(3, len(streams))
-
-    monkeypatch.setattr("surveylab.lab.comparison.sweep", watched)
-    monkeypatch.setattr(lab.Comparison, "_train", lambda *_, **__: None)
-    comparison.run_untuned("mine", no_norm)
-    monkeypatch.setenv("SURVEYLAB_TUNE", str(root / "tuning.json"))
-    comparison.rate("plain", no_norm)
-    assert scouts == [current().replicates] * 2 and 3 * scouts[0] == len(comparison.streams)
-
-
-@pytest.mark.parametrize(("best", "told"), [(0, True), (1, False), (2, True)])
+@pytest.mark.parametrize(("best", "told"), [(0, True), (2, False), (4, True)])
 def test_a_rate_found_at_an_end_of_its_grid_is_told_of(
     comparison: lab.Comparison,
     begin: Callable[..., lab.Run],
@@ -114,26 +176,44 @@ def test_a_rate_found_at_an_end_of_its_grid_is_told_of(
     best: int,
     told: bool,
 ) -> None:
-    monkeypatch.setattr(lab.Comparison, "_sweep", lambda *_: torch.eye(3)[best][:, None].expand(3, 2))
-    trained = []
-    monkeypatch.setattr(lab.Comparison, "_train", lambda *given, **_: trained.append(given[3]))
-    comparison.run_untuned("mine", no_norm)
+    def trial(trials: Any, share: float) -> Tensor:
+        return torch.tensor([-abs(GRID.index(point["rate"]) - best) for _, point in trials]).float()
+
+    monkeypatch.setattr(lab.Comparison, "_trial", lambda *_: trial)
+    assert comparison.search("mine", PLAIN) == [{"rate": GRID[best]}] * 3
     assert len(shown) == 1  # at smoke rates mean nothing
     begin(profile="standard")
-    comparison.run_untuned("mine", no_norm)
-    assert trained == [GRID[best]] * 2
+    comparison.search("mine", PLAIN)
     texts = [output["data"].get("text/markdown", "") for output in shown[2:]]
-    assert [f"{GRID[best]:g}, is an end of its grid" in text for text in texts] == [True] * told
+    assert [f"the best rate {GRID[best]:g} lies at the edge of its grid" in text for text in texts] == [
+        True
+    ] * told
 
 
-def test_gap_is_test_minus_training_loss(comparison: lab.Comparison) -> None:
-    arm = comparison.run("plain", no_norm, batch=8)
+def test_while_rates_are_sought_arms_train_briefly(
+    comparison: lab.Comparison, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SURVEYLAB_TUNE", str(tmp_path / "found.json"))
+    assert len(comparison.run("plain", PLAIN).history.losses) == 1
+    assert json.loads((tmp_path / "found.json").read_text())["plain"]["grid"] == {"rate": GRID}
+
+
+def test_losses_and_their_gap(comparison: lab.Comparison) -> None:
+    arm = comparison.run("plain", PLAIN)
     losses = [
-        lab.cross_entropy(lab.predict(arm, comparison.split, index), comparison.data.y[index])
-        for index in (comparison.split.train, comparison.split.test)
+        lab.cross_entropy(lab.predict(arm.population, arm.split, index), comparison.data.y[index])
+        for index in (arm.split.train, arm.split.test)
     ]
-    torch.testing.assert_close(comparison.gap(arm), losses[1] - losses[0])
-    assert (comparison.gap(arm) > 0).float().mean() > 0.5
+    torch.testing.assert_close(arm.training_loss, losses[0])
+    torch.testing.assert_close(arm.gap, losses[1] - losses[0])
+    assert (arm.gap > 0).float().mean() > 0.5
+
+
+def test_examples_may_be_changed_before_they_are_scored(comparison: lab.Comparison) -> None:
+    arm = comparison.run("plain", PLAIN)
+    assert torch.equal(arm.evaluate(transform=lambda x: x), arm.score)
+    blank = arm.evaluate(transform=torch.zeros_like)
+    assert blank.mean() < arm.score.mean() - 10
 
 
 def test_slope_of_a_power_law() -> None:

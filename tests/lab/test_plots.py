@@ -118,15 +118,46 @@ def test_dots_leave_missing_values_out(axes: Axes) -> None:
     assert along(axes.lines[-1]) == [0, 0]
 
 
+def search(first: list[list[float]], last: dict[float, list[float]], best: list[float]) -> dict[str, object]:
+    """The record of a search over three rates by two populations, alike in all but what they chose."""
+    grid = [0.25, 0.5, 1.0]
+    stages = [
+        {"share": 0.25, "points": [[{"rate": rate} for rate in grid]] * 2, "scores": [first] * 2},
+        {
+            "share": 1.0,
+            "points": [[{"rate": rate} for rate in last]] * 2,
+            "scores": [list(last.values())] * 2,
+        },
+    ]
+    return {"grid": {"rate": grid}, "stages": stages, "best": [{"rate": rate} for rate in best]}
+
+
 def test_sweep_table() -> None:
-    one = {"rate": 0.5, "grid": [0.25, 0.5, 1.0], "scores": [[0.1, 0.3], [0.8, 1.0], [0.5, 0.5]]}
-    two = {"rate": 0.25, "grid": [0.25, 0.5, 1.0], "scores": [[0.9, 0.9], [0.4, 0.6], [0.0, 0.0]]}
+    one = search([[10, 30], [80, 100], [50, 50]], {0.5: [91, 93], 1.0: [90, 94]}, [0.5, 1.0])
+    two = search([[90, 90], [40, 60], [0, 0]], {0.25: [95, 95.2], 0.5: [60, 60.2]}, [0.25, 0.25])
     figure = plots.sweep_table({"one": one, "two": two})
     (axes,) = figure.axes
-    assert [text.get_text() for text in axes.texts] == ["20", "90", "50", "90", "50", "0"]
+    texts = [text.get_text() for text in axes.texts]
+    # Both stages; a star for the best, and for what is within two standard errors of it.
+    assert texts[:6] == ["20\n", "90\n92*", "50\n92*", "90\n95*", "50\n60", "0\n"]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["2⁻²", "2⁻¹", "2⁰"]
     outlined = [p.get_xy() for p in axes.patches if isinstance(p, Rectangle)]
-    assert outlined == [(1, 0), (0, 1)]  # (column, row)
+    assert outlined == [(1, 0), (2, 0), (0, 1)]  # (column, row)
+    assert texts[6:] == ["1", "1", "2"]  # so many populations chose it
+    plt.close(figure)
+
+
+def test_sweep_table_of_other_scores_and_grids() -> None:
+    one = search([[-1.0, -1.0], [-0.5, -0.5], [-2.0, -2.0]], {0.5: [-0.25, -0.25]}, [0.5, 0.5])
+    two = {"grid": {"rate": [1.0, 2.0, 4.0]}, "best": [{"rate": 2.0}]}
+    points = [[{"rate": rate} for rate in (1.0, 2.0, 4.0)]]
+    two["stages"] = [{"share": 1.0, "points": points, "scores": [[[-3.0], [-1.0], [-2.0]]]}]
+    figure = plots.sweep_table({"one": one, "two": two}, score="minus the loss", digits=2)
+    (axes,) = figure.axes
+    assert axes.get_title(loc="left") == "Minus the loss, by learning rate"
+    texts = [text.get_text() for text in axes.texts]
+    assert "-0.50\n-0.25*" in texts and "-1.00\n*" in texts and "-3.00\n" in texts
+    assert len(axes.get_xticklabels()) == 5
     plt.close(figure)
 
 

@@ -80,8 +80,7 @@ def test_together_as_each_alone(norm: Norm) -> None:
 
 @NORMS
 def test_as_a_plain_loop_in_torch(norm: Norm) -> None:
-    # Own rates by weighting the loss equal own learning rates of torch's optimiser, momentum included.
-    together, outputs = trained(STREAMS, norm, RATES, decay=False)
+    together, outputs = trained(STREAMS, norm, RATES, schedule=lab.schedules.constant())
     for r, stream in enumerate(STREAMS):
         model, output = plain(stream, norm, RATES[r])
         assert_same_state(together, r, model.state_dict(keep_vars=True))
@@ -193,23 +192,99 @@ def test_an_error_of_the_models_own_is_raised_as_itself() -> None:
     assert population.strategy == "auto"
 
 
-def test_random_layers_draw_from_each_replicas_stream() -> None:
-    def build() -> nn.Module:
-        return nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5))
+class Noisy(nn.Module):
+    """Draws in every way that layers do."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.dropout = nn.Linear(3, 8), nn.Dropout(0.5)
+
+    def forward(self, input: Tensor) -> Tensor:
+        x = self.dropout(self.linear(input))
+        if not self.training:
+            return x
+        x = x + torch.randn_like(x) + torch.rand(8) + torch.bernoulli(torch.full((8,), 0.5))
+        x = x[torch.randperm(len(x))] + torch.randint(0, 9, (8,))
+        return F.dropout1d(x.unsqueeze(0), 0.2).squeeze(0) + torch.empty_like(x).normal_(1, 2).detach()
+
+
+@pytest.mark.parametrize("strategy", ["vmap", "loop"])
+def test_random_layers_draw_from_each_replicas_stream(strategy: Any) -> None:
     x = torch.randn(REPLICAS, 5, 3)
     torch.manual_seed(1)
     state = torch.get_rng_state()
-    together = lab.Population(build, STREAMS)
-    with pytest.warns(UserWarning, match="cannot be vectorised"):
+    together = lab.Population(Noisy, STREAMS, strategy=strategy)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing falls back
         first, second = together(x), together(x)
     assert torch.equal(torch.get_rng_state(), state)
     assert not torch.equal(first, second)
     for r, stream in enumerate(STREAMS):
         torch.manual_seed(r)  # whatever the global generator says
-        alone = lab.Population(build, [stream])
+        alone = lab.Population(Noisy, [stream])
         assert_close(alone(x[r : r + 1])[0], first[r])
         assert_close(alone(x[r : r + 1])[0], second[r])
+
+
+def test_looking_in_evaluation_mode_leaves_what_training_draws() -> None:
+    x = torch.randn(REPLICAS, 5, 3)
+    one, two = (lab.Population(Noisy, STREAMS) for _ in range(2))
+    assert torch.equal(one.eval()(x), one(x))
+    assert torch.equal(one.train()(x), two(x))
+    assert not torch.equal(one(x), one(x))
+
+
+def test_what_noise_does_not_know_is_drawn_from_the_replicas_stream_in_the_loop() -> None:
+    class Exponential(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + torch.empty_like(x).exponential_()
+
+    x = torch.zeros(REPLICAS, 5)
+    with pytest.warns(UserWarning, match="cannot be vectorised"):
+        population = lab.Population(Exponential, STREAMS)
+        first, second = population(x), population(x)
+    assert not torch.equal(first, second) and not torch.equal(first[0], first[1])
+    alone = lab.Population(Exponential, STREAMS[2:3])
+    assert torch.equal(alone(x[:1])[0], first[2]) and torch.equal(alone(x[:1])[0], second[2])
+
+
+# ------------------------------------------------------------------------------ the rule for the strategy
+
+
+def test_large_operations_run_in_the_loop_by_a_rule_from_sizes() -> None:
+    small, large = torch.zeros(2, 16, 64), torch.zeros(2, 16, 2048)
+    wide = lab.Population(lambda: nn.Sequential(nn.Linear(2048, 2048)), STREAMS[:2])
+    assert wide.plan(large) == "loop"  # 2 · 16 · 2048² = 2²⁷ operations
+    assert lab.Population(lambda: nn.Linear(64, 64), STREAMS[:2]).plan(small) == "vmap"
+    assert lab.Population(lambda: nn.Linear(64, 64), STREAMS[:2], strategy="loop").plan(small) == "loop"
+    forced = lab.Population(lambda: nn.Linear(2048, 2048), STREAMS[:2], strategy="vmap")
+    assert forced.plan(large) == "vmap"
+
+
+def test_the_rule_looks_without_leaving_a_trace() -> None:
+    population = lab.Population(lambda: nn.Sequential(nn.BatchNorm1d(3), Noisy()), STREAMS)
+    x = torch.randn(REPLICAS, 5, 3)
+    before = {name: value.clone() for name, value in population.buffers.items()}
+    assert population.plan(x) == "vmap"
+    assert all(torch.equal(value, before[name]) for name, value in population.buffers.items())
+    fresh = lab.Population(lambda: nn.Sequential(nn.BatchNorm1d(3), Noisy()), STREAMS, strategy="vmap")
+    assert torch.equal(population(x), fresh(x))
+
+
+# ------------------------------------------------------------------------------------- another start
+
+
+def test_load_sets_all_replicas_or_each() -> None:
+    population = lab.Population(lambda: nn.BatchNorm1d(3), STREAMS)
+    weight, mean = torch.rand(3), torch.rand(REPLICAS, 3)
+    population.load({"weight": weight, "running_mean": mean})
+    assert torch.equal(population.state["weight"], weight.expand(REPLICAS, 3))
+    assert torch.equal(population.buffers["running_mean"], mean)
+    assert population.state["weight"].requires_grad
+    with pytest.raises(ValueError, match="'scale', which the model has not; it has weight, bias"):
+        population.load({"scale": weight})
+    with pytest.raises(ValueError, match=r"'bias' must have shape \(3,\), or \(4, 3\) .* got \(2,\)"):
+        population.load({"bias": torch.zeros(2)})
 
 
 # ----------------------------------------------------------------------------- one replica as a module

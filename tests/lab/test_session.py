@@ -171,7 +171,8 @@ def test_without_a_checkout_the_packaged_claims_and_rates_serve(
     packaged = tmp_path / "packaged"
     (packaged / "book" / "tuning" / "demo").mkdir(parents=True)
     (root / "book" / "claims.yml").rename(packaged / "book" / "claims.yml")
-    sweep = {"arm": {"rate": 0.1, "grid": [0.01, 0.1, 1.0], "scores": [[0.0], [1.0], [0.0]]}}
+    grid = {"rate": [0.01, 0.1, 1.0]}
+    sweep = {"arm": {"grid": grid, "stages": [], "best": [{"rate": 0.1}]}}
     (packaged / "book" / "tuning" / "demo" / "one.json").write_text(json.dumps(sweep), encoding="utf-8")
     monkeypatch.delenv("SURVEYLAB_ROOT")
     monkeypatch.chdir(tmp_path)
@@ -181,7 +182,7 @@ def test_without_a_checkout_the_packaged_claims_and_rates_serve(
     for module in (record, session):
         monkeypatch.setattr(module, "PACKAGED", packaged)
     assert begin().root == packaged
-    assert lab.tuned("arm", [0.01, 0.1, 1.0], lambda rates: torch.zeros(0)) == 0.1
+    assert lab.sweeps() == sweep
     assert "the claims are those that came with the installed package" in capsys.readouterr().out
 
 

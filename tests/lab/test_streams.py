@@ -14,7 +14,7 @@ from surveylab.lab.streams import PURPOSES
 
 def test_golden_values() -> None:
     # A change of these changes every published number.
-    assert PURPOSES == ("split", "init", "batches", "noise", "probe")
+    assert PURPOSES == ("split", "init", "batches", "noise", "probe", "objective")
     stream = lab.Stream(0, 1, 2)
     assert stream.numpy("split").integers(0, 1000, 4).tolist() == [833, 511, 353, 804]
     assert stream.torch_seed("init") == 8465106434810208200
@@ -34,7 +34,7 @@ def test_each_is_numpys_own_spawn_key() -> None:
 def test_no_two_share_a_number() -> None:
     streams = [*lab.make_streams(0, 8), *lab.make_streams(1, 8)]
     seeds = [stream.torch_seed(purpose) for stream, purpose in itertools.product(streams, PURPOSES)]  # type: ignore[arg-type]
-    assert len(set(seeds)) == len(seeds) == 2 * 24 * 5
+    assert len(set(seeds)) == len(seeds) == 2 * 24 * 6
     assert all(0 <= seed < 2**63 for seed in seeds)
     first = [stream.numpy("split").random() for stream in streams]
     other = [stream.numpy("batches").random() for stream in streams]

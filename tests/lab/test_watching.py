@@ -104,9 +104,9 @@ def test_a_short_loop_needs_no_bar(notebook: Notebook, monkeypatch: pytest.Monke
 
 
 def test_training_names_what_runs(notebook: Notebook) -> None:
-    streams: Any = lab.make_streams(0, 1, 1)
-    plan: dict[str, Any] = {"train_examples": 16, "validation": 8, "steps": 2, "batch": 4}
-    lab.sweep(lambda: lab.models.small_cnn(width=2), lab.digits(), streams, [0.1, 0.2], **plan)
-    assert any(line.startswith("2 learning rates ") for line in notebook.history)
-    lab.sweep(lambda: lab.models.small_cnn(width=2), lab.digits(), streams, [0.1], **plan, label="arm")
+    comparison = lab.Comparison(lab.digits(), lab.make_streams(0, 1, 1), 8, [0.1, 0.2, 0.4], 16, 8, 8)
+    arm = lab.Arm(lambda: lab.models.small_cnn(width=2), 4)
+    comparison.sweep(arm, [0.1, 0.2])
+    assert any(line.startswith("2 trials ") for line in notebook.history)
+    comparison.run("arm", arm, settings=[{"rate": 0.1}])
     assert any(line.startswith("arm ") for line in notebook.history)

@@ -154,7 +154,6 @@ def _drop(
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
     if not training or p == 0:
         return input
-    # Where everything is dropped, 0 times infinity must not come in.
     factor = noise.keep(shape, p).to(input.dtype) * (1 / (1 - p) if p < 1 else 0.0)
     return input.mul_(factor) if inplace else input * factor
 

@@ -243,7 +243,7 @@ def influence(maps: Mapping[str, npt.ArrayLike], at: tuple[int, int, int], *, wi
 
     Args:
         maps: Truth values by layer, each (N, C, S): examples, channels, positions; as
-            `surveylab.lab.influence_on` finds them.
+            `surveylab.lab.tasks.influence.influence_on` finds them.
         at: The output's example, channel and position.
         width: Of the figure, in inches.
     """

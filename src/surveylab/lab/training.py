@@ -275,8 +275,8 @@ def mean_loss(
     """An objective's mean in evaluation mode over the examples at ``index`` (R, N): (R,)."""
     objective = objective or supervised()
     population.eval()
-    total = torch.zeros(len(population), device=index.device)
+    parts = []
     for part in index.split(chunk, dim=1):
         x, y = split.get(part)
-        total += objective(population, Batch(x, y, 0, 1, population.streams)) * part.shape[1]
-    return total / index.shape[1]
+        parts.append(objective(population, Batch(x, y, 0, 1, population.streams)) * part.shape[1])
+    return torch.stack(parts).sum(0) / index.shape[1]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from surveylab import lab
+from surveylab.lab.tasks.influence import influence_on
 from surveylab.normalization import BatchNorm1d, GroupNorm, InstanceNorm1d, LayerNorm
 
 N, C, S = 3, 6, 4
@@ -36,11 +36,11 @@ def test_layers_depend_on_what_they_normalise_over(name: str) -> None:
     make, region = CASES[name]
     expected = torch.zeros(N, C, S, dtype=torch.bool)
     expected[region] = True
-    assert torch.equal(lab.influence_on(make(), (N, C, S), AT), expected)
+    assert torch.equal(influence_on(make(), (N, C, S), AT), expected)
 
 
 def test_numbers_follow_from_the_definitions() -> None:
-    counts = {name: int(lab.influence_on(CASES[name][0](), (N, C, S), AT).sum()) for name in CASES}
+    counts = {name: int(influence_on(CASES[name][0](), (N, C, S), AT).sum()) for name in CASES}
     assert (counts["BN"], counts["LN"], counts["IN"], counts["GN"]) == (N * S, C * S, S, C // 3 * S)
 
 
@@ -50,15 +50,15 @@ def test_what_a_gradient_would_not_show() -> None:
     def detached(input: Tensor) -> Tensor:
         return input - input.mean(-1, keepdim=True).detach()
 
-    assert lab.influence_on(detached, (2, 5), (0, 1)).tolist() == [[True] * 5, [False] * 5]
-    assert lab.influence_on(lambda x: x.sum(0, keepdim=True).sign().expand(2, 5), (2, 5), (0, 1)).sum() == 2
+    assert influence_on(detached, (2, 5), (0, 1)).tolist() == [[True] * 5, [False] * 5]
+    assert influence_on(lambda x: x.sum(0, keepdim=True).sign().expand(2, 5), (2, 5), (0, 1)).sum() == 2
 
 
 def test_the_layer_is_left_as_it_was() -> None:
     layer = BatchNorm1d(C)
     layer(torch.randn(8, C))
     before = copy.deepcopy(layer.state_dict())
-    lab.influence_on(layer, (N, C, S), AT)
+    influence_on(layer, (N, C, S), AT)
     assert layer.training
     for name, value in layer.state_dict().items():
         assert torch.equal(value, before[name]) and value.dtype == before[name].dtype
@@ -82,18 +82,18 @@ class Remembering(nn.Module):
 @pytest.mark.parametrize("persistent", [True, False])
 def test_state_is_anew_each_time(persistent: bool) -> None:
     layer = Remembering(persistent)
-    assert not lab.influence_on(layer, (2, 3), (0, 0)).any()
+    assert not influence_on(layer, (2, 3), (0, 0)).any()
     assert not layer.last.any()
 
 
 def test_errors() -> None:
     for at in ((1, 2), (3, 0, 0), (0, -1, 0)):
         with pytest.raises(ValueError, match="at should be a place"):
-            lab.influence_on(nn.Identity(), (N, C, S), at)
+            influence_on(nn.Identity(), (N, C, S), at)
     with pytest.raises(ValueError, match="should keep the shape"):
-        lab.influence_on(nn.Flatten(), (N, C, S), AT)
+        influence_on(nn.Flatten(), (N, C, S), AT)
     with pytest.raises(ValueError, match="is random"):
-        lab.influence_on(nn.Dropout(0.5), (N, C, S), AT)
+        influence_on(nn.Dropout(0.5), (N, C, S), AT)
     for broken in (lambda x: x * torch.nan, lambda x: x / 0):
         with pytest.raises(ValueError, match="should give finite values, but gives some that are not"):
-            lab.influence_on(broken, (2, 3), (0, 0))
+            influence_on(broken, (2, 3), (0, 0))

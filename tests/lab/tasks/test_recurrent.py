@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from surveylab import lab
-from surveylab.lab.recurrent import GRU, LSTM, RNN, Recurrent
+from surveylab.lab.tasks.recurrent import GRU, LSTM, RNN, Recurrent
 from surveylab.normalization import BatchNorm1d, LayerNorm
 
 B, T, INPUTS, HIDDEN = 5, 7, 3, 4
