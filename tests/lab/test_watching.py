@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from contextlib import redirect_stderr
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
