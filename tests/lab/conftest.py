@@ -87,11 +87,11 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
 
     def display(data: dict[str, str], *, metadata: dict[str, Any] | None = None, raw: bool = False) -> None:
-        assert raw
+        assert raw and "text/plain" in data
         found.append({"output_type": "display_data", "data": data, "metadata": metadata or {}})
 
-    for module in ("session", "evidence"):
-        monkeypatch.setattr(f"surveylab.lab.{module}.display", display)
+    monkeypatch.setattr("surveylab.lab.output.display", display)
+    monkeypatch.setattr("surveylab.lab.output.in_notebook", lambda: True)
     return found
 
 

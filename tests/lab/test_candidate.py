@@ -175,6 +175,15 @@ def test_a_candidate_is_announced(name: str, shown: Shown) -> None:
     assert said(shown) == f"`{name}` of `mine` joins the comparison."
 
 
+def test_a_candidate_takes_arguments_of_its_own(shown: Shown) -> None:
+    found = lab.load_candidate("torch.nn:BatchNorm2d?eps=1e-3&affine=False", **NORM)
+    assert found is not None
+    layer = found(8)
+    assert layer.num_features == 8 and layer.eps == 1e-3 and layer.affine is False
+    assert found.__name__ == "BatchNorm2d(eps=0.001, affine=False)"
+    assert found.__name__ in said(shown)
+
+
 def test_torchs_own_layers_pass(shown: Shown) -> None:
     assert lab.load_candidate("torch.nn:BatchNorm2d", **NORM) is nn.BatchNorm2d
     group: dict[str, Any] = {"arguments": {"num_groups": 2, "num_channels": 8}, "shape": (4, 8, 6, 6)}
@@ -207,11 +216,15 @@ def test_other_kinds_of_methods(mine: Path, shown: Shown) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("mine.Norm", r"must read 'package\.module:Class'; got 'mine\.Norm'"),
+        ("mine.Norm", r"must read 'package\.module:Class' or .*; got 'mine\.Norm'"),
         (":Norm", "must read"),
         ("mine:", "must read"),
         (".mine:Norm", "must read"),
-        (3, "must read 'package.module:Class'; got 3"),
+        (3, "must read 'package.module:Class' or .*; got 3"),
+        ("mine:Norm?groups", "arguments must read name=value; got 'groups'"),
+        ("mine:Norm?2=3", "arguments must read name=value; got '2=3'"),
+        ("mine:Norm?groups=four", "groups must be a literal such as 4, .*; got 'four'"),
+        ("mine:Norm?groups=4", r"Norm\(num_features=8\) cannot be made: TypeError"),
         (
             "mime:Norm",
             r"cannot import mime: ModuleNotFoundError: No module named 'mime' \(mime\.py belongs beside the "

@@ -6,6 +6,7 @@ expects of it.
 
 from __future__ import annotations
 
+import ast
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from surveylab.claims.render import number
 from surveylab.claims.verdict import student_interval
 from surveylab.lab.evidence import say
+from surveylab.lab.output import COMPUTED, show
 from surveylab.lab.population import Population
 from surveylab.lab.streams import make_streams
 
@@ -32,7 +34,8 @@ def load_candidate(
 ) -> Callable[..., Any] | None:
     """Import what ``"package.module:Class"`` names, try it the way the chapter will use it, and say so.
 
-    The module is looked for beside the notebook, and where ``surveylab run`` was called.
+    The module is looked for beside the notebook, and where ``surveylab run`` was called. Arguments of its own
+    follow a question mark, ``"package.module:Class?groups=4&eps=1e-3"``, as Python's literals.
 
     Args:
         spec: The candidate; None for none.
@@ -71,21 +74,34 @@ def compare(arms: Mapping[str, Tensor], baseline: str, *, title: str = "arm", un
         title: What stands above the arms' names.
         unit: What a value is measured in.
     """
-    rows = [f"| {title} | mean ({unit}) | minus {baseline}, 99 % interval |", "|---|---|---|"]
+    rows = [[title, f"mean ({unit})", f"minus {baseline}, 99 % interval"]]
     for name, values in arms.items():
         against = ""
         if name != baseline:
             difference = (values - arms[baseline]).double().cpu()
             low, high = (number(end, sign=True) for end in student_interval(difference.numpy()))
             against = f"{number(difference.mean().item(), sign=True)} [{low}, {high}]"
-        rows.append(f"| {name} | {number(values.double().mean().item())} | {against} |")
-    say("\n".join(rows))
+        rows.append([name, number(values.double().mean().item()), against])
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    marked = ["| " + " | ".join(row) + " |" for row in rows]
+    marked.insert(1, "|---|---|---|")
+    plain = "\n".join(line.rstrip() for line in lines)
+    # The command shows these tables when the chapter has run.
+    show(
+        {"text/plain": plain, "text/markdown": "\n".join(marked) + COMPUTED},
+        {"surveylab": {"table": plain}},
+        plain=plain,
+    )
 
 
 def _find(spec: str) -> Callable[..., Any]:
-    module, colon, name = spec.partition(":") if isinstance(spec, str) else ("", "", "")
+    target, _, options = spec.partition("?") if isinstance(spec, str) else ("", "", "")
+    module, colon, name = target.partition(":")
     if not (module and colon and name) or module.startswith("."):
-        raise CandidateError(f"candidate must read 'package.module:Class'; got {spec!r}")
+        raise CandidateError(
+            f"candidate must read 'package.module:Class' or 'package.module:Class?name=value'; got {spec!r}"
+        )
     try:
         found = import_module(module)
     except Exception as error:  # whatever the reader's file raises
@@ -107,7 +123,29 @@ def _find(spec: str) -> Callable[..., Any]:
         raise CandidateError(
             f"candidate {spec!r} must be a class, or a function that makes the method; got {made!r}"
         )
-    return made
+    return _bound(made, spec, options) if options else made
+
+
+def _bound(made: Callable[..., Any], spec: str, options: str) -> Callable[..., Any]:
+    """What makes the method with arguments given as ``name=value&name=value``."""
+    arguments = {}
+    for option in options.split("&"):
+        name, equals, value = option.partition("=")
+        if not (name.isidentifier() and equals):
+            raise CandidateError(f"candidate {spec!r}: arguments must read name=value; got {option!r}")
+        try:
+            arguments[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError) as error:
+            raise CandidateError(
+                f"candidate {spec!r}: {name} must be a literal such as 4, 1e-3, True or 'text'; got {value!r}"
+            ) from error
+
+    def make(*given: Any, **named: Any) -> Any:
+        return made(*given, **arguments, **named)
+
+    shown = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    make.__name__, make.__module__ = f"{made.__name__}({shown})", made.__module__
+    return make
 
 
 def _makes(value: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from surveylab.lab import tuning
+from surveylab.lab import cache, tuning
 from surveylab.lab.data import Dataset, Split
 from surveylab.lab.evidence import say
 from surveylab.lab.objectives import Objective
@@ -239,16 +239,21 @@ class Comparison:
             )
         chosen = arm if isinstance(arm, Arm) else arm(**others)
         share = tuning.SHORT if tuning.is_tuning() else 1.0
-        population, history = self._fit(
-            chosen,
-            self.streams,
-            self.split,
-            torch.tensor([point["rate"] for point in points], dtype=torch.float64),
-            samples=self.samples * share,
-            label=name,
-            every=every,
-            callback=callback,
-        )
+        key = cache.key_of(name, [points, self.samples, every], self.data.source["sha256"])
+        population = self._population(chosen, self.streams)
+        history = cache.load(key, population)
+        if history is None:
+            history = self._fit(
+                chosen,
+                population,
+                self.split,
+                torch.tensor([point["rate"] for point in points], dtype=torch.float64),
+                samples=self.samples * share,
+                label=name,
+                every=every,
+                callback=callback,
+            )
+            cache.save(key, population, history)
         values = {key: torch.tensor([point[key] for point in points]) for key in points[0]}
         return Trained(name, chosen, population, self.split, values, history, self.metric)
 
@@ -275,8 +280,9 @@ class Comparison:
                     split = self.data.split(streams, train=self.train, validation=self.validation, test=0)
                     rates = torch.tensor([trials[place][1]["rate"] for place in part], dtype=torch.float64)
                     label = f"{len(part)} trials"
-                    population, history = self._fit(
-                        chosen, streams, split, rates, samples=self.samples * share, label=label
+                    population = self._population(chosen, streams)
+                    history = self._fit(
+                        chosen, population, split, rates, samples=self.samples * share, label=label
                     )
                     if self.target is None:
                         scores[part] = self.metric(population, split, split.validation).cpu()
@@ -286,10 +292,14 @@ class Comparison:
 
         return score
 
+    def _population(self, arm: Arm, streams: Sequence[Stream]) -> Population:
+        population = Population(arm.build, streams, device=self.data.x.device)
+        return population if arm.initial_state is None else population.load(arm.initial_state)
+
     def _fit(
         self,
         arm: Arm,
-        streams: Sequence[Stream],
+        population: Population,
         split: Split,
         rates: Tensor,
         *,
@@ -297,14 +307,11 @@ class Comparison:
         label: str,
         every: int = 0,
         callback: Callable[[Population, int], Any] | None = None,
-    ) -> tuple[Population, History]:
-        population = Population(arm.build, streams, device=split.train.device)
-        if arm.initial_state is not None:
-            population.load(arm.initial_state)
+    ) -> History:
         if callback is None and self.every:
             every = self.every
             callback = lambda population, _: self.metric(population, split, split.validation).cpu()  # noqa: E731
-        history = train(
+        return train(
             population,
             split,
             arm.objective,
@@ -319,7 +326,6 @@ class Comparison:
             callback=None if callback is None else lambda step: callback(population, step),
             label=label,
         )
-        return population, history
 
 
 def steps_to(history: History, target: float) -> Tensor:

@@ -12,7 +12,6 @@ from html import escape
 from typing import Any
 
 import torch
-from IPython.display import display
 
 from surveylab.claims import (
     Evidence,
@@ -28,12 +27,11 @@ from surveylab.claims import (
     same_machine,
 )
 from surveylab.claims.render import number
+from surveylab.claims.verdict import student_interval
 from surveylab.lab import tuning
 from surveylab.lab.data import Dataset
-from surveylab.lab.session import Run, current, machine, versions
-
-# Tells the comparison of re-executed pages that the numbers in a text may differ on another machine.
-COMPUTED = "\n\n<!-- computed -->"
+from surveylab.lab.output import COMPUTED, show
+from surveylab.lab.session import Run, active, current, machine, versions
 
 
 class NotReproducedError(AssertionError):
@@ -43,18 +41,24 @@ class NotReproducedError(AssertionError):
 def check(claim: str, values: Any = None, *, data: Dataset | None = None) -> None:
     """Judge a claim by its replicates' values and show the verdict with all that it rests on.
 
+    Outside the book's chapters a claim need not be registered: its estimate and interval are shown, without a
+    verdict, since no margin was written down before.
+
     Args:
-        claim: The claim's id in ``book/claims.yml``.
+        claim: The claim's id in ``book/claims/``, or any name for a question of one's own.
         values: For an experiment one value a replicate, (3, n) or (3n,); for an identity the errors; for a
             measurement the log-ratios; for a source nothing.
         data: What the values were measured on.
 
     Raises:
-        KeyError: If there is no such claim.
+        KeyError: In a chapter, if there is no such claim.
         ValueError: If the claim is another chapter's, or the values are not one a replicate.
         NotReproducedError: In verification, if the result is not the published one within the rules.
     """
-    run = current()
+    run = active()
+    if run is None or not run.registered:
+        _show_unregistered(claim, values)
+        return
     if claim not in run.claims:
         near = get_close_matches(claim, run.claims, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -76,20 +80,35 @@ def check(claim: str, values: Any = None, *, data: Dataset | None = None) -> Non
     if os.environ.get("SURVEYLAB_VERIFY") and run.profile != "smoke":
         evidence = _reproduced(run, evidence)
     run.evidence[claim] = evidence
-    display(
-        {"text/plain": render_text(evidence), "text/html": render_html(entry, evidence)},
-        metadata={"surveylab": evidence.to_metadata()},
-        raw=True,
+    text = render_text(evidence)
+    show(
+        {"text/plain": text, "text/html": render_html(entry, evidence)},
+        {"surveylab": evidence.to_metadata()},
+        plain=f"{text} {_result(evidence)}".rstrip(),
     )
 
 
 def say(text: str) -> None:
     """Show a paragraph of Markdown whose numbers the run has just computed."""
-    display({"text/plain": "computed text", "text/markdown": text + COMPUTED}, raw=True)
+    show({"text/plain": "computed text", "text/markdown": text + COMPUTED})
+
+
+def _show_unregistered(claim: str, values: Any) -> None:
+    """Estimate and interval of values that no registered claim awaits."""
+    if values is None:
+        raise ValueError(f"{claim}: values must be given, one a replicate; it is no claim of the book's")
+    array = torch.as_tensor(values, dtype=torch.float64).detach().cpu().flatten().numpy()
+    if len(array) < 2:
+        raise ValueError(f"{claim}: values must be at least two, one a replicate; got {len(array)}")
+    low, high = (number(end) for end in student_interval(array))
+    mean = number(float(array.mean()))
+    text = f"{claim}: {mean} [{low}, {high}], mean and 99 % interval of {len(array)} values"
+    show({"text/plain": f"{text}; not registered, so without a verdict"})
 
 
 def _reproduced(run: Run, again: Evidence) -> Evidence:
     """The published evidence, if what was just measured agrees: a borderline interval cannot flip a test."""
+    assert run.chapter is not None
     notebook = read_notebook(published_path(run.root, run.chapter, run.profile))
     published = evidence_of(notebook)
     if again.claim not in published:
@@ -118,7 +137,7 @@ def show_source(function: Any) -> None:
         text = node.body[0]
         assert text.end_lineno is not None
         del lines[text.lineno - 1 : text.end_lineno]
-    display({"text/plain": "source", "text/markdown": "```python\n" + "\n".join(lines) + "\n```"}, raw=True)
+    show({"text/plain": "source", "text/markdown": "```python\n" + "\n".join(lines) + "\n```"})
 
 
 def summary() -> None:
@@ -133,7 +152,8 @@ def summary() -> None:
     ]
     head = "<thead><tr><th>claim</th><th>verdict</th><th>estimate and 99 % interval</th></tr></thead>"
     table = f'<table class="sl-summary">{head}<tbody>{"".join(rows)}</tbody></table>'
-    display({"text/plain": "summary", "text/html": table}, raw=True)
+    lines = [f"{render_text(evidence)} {_result(evidence)}".rstrip() for evidence in run.evidence.values()]
+    show({"text/plain": "summary", "text/html": table}, plain="\n".join(lines))
 
 
 def _result(evidence: Evidence) -> str:

@@ -59,6 +59,7 @@ class Population:
     Attributes:
         state: The stacked parameters by name, each of shape (R, …), leaves that require gradients.
         buffers: The stacked buffers by name.
+        calls: In how many calls so far a layer drew random numbers.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class Population:
         # What random layers draw from, and the number of calls in which one drew: looking at a model in
         # evaluation mode, where dropout rests, does not change what it draws in training.
         self._keys = keys(streams, "noise", device)
-        self._calls = 0
+        self.calls = 0
 
     def __len__(self) -> int:
         return len(self.streams)
@@ -222,11 +223,11 @@ class Population:
         noises: list[Noise] = []
 
         def one(tensors: list[Tensor], key: Tensor, inputs: tuple) -> Any:
-            noises.append(Noise(key, self._calls))
+            noises.append(Noise(key, self.calls))
             return self._one(tensors, noises[0], inputs)
 
         outputs = vmap(one, randomness="error")(tensors, self._keys, inputs)
-        self._calls += noises[0].draws > 0
+        self.calls += noises[0].draws > 0
         return outputs
 
     def _looped(self, tensors: list[Tensor], inputs: tuple) -> Any:
@@ -238,11 +239,11 @@ class Population:
         for r, row in enumerate(rows):
             own = [*row, *(value[r] for value in buffers)]
             part = tree_map(lambda value, r=r: value[r], inputs)
-            noise = Noise(self._keys[r], self._calls)
-            with _seeded(self.streams[r], self._calls, self.device) as used:
+            noise = Noise(self._keys[r], self.calls)
+            with _seeded(self.streams[r], self.calls, self.device) as used:
                 outputs.append(self._one(own, noise, part))
             drew |= noise.draws > 0 or used()
-        self._calls += drew
+        self.calls += drew
         return tree_map(lambda *values: torch.stack(values), *outputs)
 
     @torch.no_grad()
@@ -252,7 +253,7 @@ class Population:
         first = tree_map(lambda value: value[0], inputs)
         try:
             with _Operations() as counted:
-                self._one(own, Noise(self._keys[0], self._calls), first)
+                self._one(own, Noise(self._keys[0], self.calls), first)
         except Exception:  # what is wrong with the model or its inputs is said by the call itself
             return 0.0
         return sum(n * n for n in counted.sizes) / max(sum(counted.sizes), 1)

@@ -6,12 +6,12 @@ import os
 import platform
 import subprocess
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from IPython.display import display
 
 from surveylab.claims import (
     Claim,
@@ -24,6 +24,7 @@ from surveylab.claims import (
     read_notebook,
 )
 from surveylab.claims.record import PACKAGED
+from surveylab.lab.output import show
 from surveylab.lab.streams import Stream, make_streams
 from surveylab.lab.watching import watched
 
@@ -41,10 +42,10 @@ class DeviceError(RuntimeError):
 
 @dataclass
 class Run:
-    """One run of a chapter.
+    """One run, of a chapter or of one's own work.
 
     Attributes:
-        chapter: Its name, ``section/chapter``.
+        chapter: Its name, ``section/chapter``; None where it has none.
         profile: ``"smoke"``, ``"standard"`` or ``"full"``.
         seed: From which every replicate's stream derives.
         device: Where tensors live.
@@ -53,13 +54,18 @@ class Run:
         evidence: What has been checked so far, by claim.
     """
 
-    chapter: str
+    chapter: str | None
     profile: str
     seed: int
     device: torch.device
     root: Path
     claims: dict[str, Claim]
     evidence: dict[str, Evidence] = field(default_factory=dict)
+
+    @property
+    def registered(self) -> bool:
+        """Whether this is a chapter of the book, whose claims were written down before."""
+        return any(claim.chapter == self.chapter for claim in self.claims.values())
 
     @property
     def replicates(self) -> int:
@@ -89,14 +95,17 @@ class Run:
 _current: Run | None = None
 
 
-def begin(chapter: str, *, profile: str = "standard", seed: int = 0, device: str = "auto") -> Run:
-    """Start a chapter's run and show what it is; to a person who watches, also how long it will take.
+def begin(
+    chapter: str | None = None, *, profile: str = "standard", seed: int = 0, device: str = "auto"
+) -> Run:
+    """Start a run and show what it is; to a person who watches a chapter, also how long it will take.
 
-    The claims and learning rates are those of the checkout around the working folder, or that
-    ``SURVEYLAB_ROOT`` names; without one, those that came with the installed package.
+    A chapter's claims and learning rates are those of the checkout around the working folder, or that
+    ``SURVEYLAB_ROOT`` names; without one, those that came with the installed package. One's own work needs no
+    chapter: arms are then tuned when they are first run, and what is checked has no verdict.
 
     Args:
-        chapter: Its name, ``section/chapter``.
+        chapter: Its name, ``section/chapter``; or any name, or none, for work of one's own.
         profile: ``"smoke"`` (seconds; decides nothing), ``"standard"`` (what the book publishes) or
             ``"full"`` (wider and longer, for a GPU).
         seed: From which every replicate's stream derives, at least 0.
@@ -115,13 +124,7 @@ def begin(chapter: str, *, profile: str = "standard", seed: int = 0, device: str
     if "OMP_NUM_THREADS" not in os.environ:
         # At smoke nothing is compared, and on a busy computer two threads wait for each other for minutes.
         torch.set_num_threads(1 if profile == "smoke" else min(THREADS, len(_usable_cores())))
-    root = find_root(packaged=True)
-    claims = load_claims(root / "book" / "claims.yml")
-    if not any(claim.chapter == chapter for claim in claims.values()):
-        known = ", ".join(sorted({claim.chapter for claim in claims.values()})) or "none"
-        raise ValueError(
-            f"chapter {chapter!r} has no claim in book/claims.yml; chapters with claims: {known}"
-        )
+    root, claims = _book(chapter)
     _current = Run(chapter, profile, seed, chosen, root, claims)
     record = {
         "chapter": chapter,
@@ -132,14 +135,37 @@ def begin(chapter: str, *, profile: str = "standard", seed: int = 0, device: str
         "versions": versions(),
     }
     text = f"{profile}: 3 × {_current.replicates} replicates"
-    display({"text/plain": text}, metadata={"surveylab": {"run": record}}, raw=True)
-    if watched():
+    if not _current.registered:
+        text = f"{chapter or 'own work'}, {text}, seed {seed}, {chosen.type}"
+    show({"text/plain": text}, {"surveylab": {"run": record}})
+    if watched() and _current.registered:
         print(_outlook(_current))
     return _current
 
 
+def _book(chapter: str | None) -> tuple[Path, dict[str, Claim]]:
+    """The book's folder and claims; for one's own work neither need be there.
+
+    Raises:
+        ValueError: The chapter's name is almost that of one in the book.
+        RecordError: A chapter is named, and there is no book to be found.
+    """
+    try:
+        root = find_root(packaged=True)
+    except RecordError:
+        if chapter is None:
+            return Path.cwd(), {}
+        raise
+    claims = {} if chapter is None else load_claims(root / "book" / "claims.yml")
+    known = {claim.chapter for claim in claims.values()}
+    if chapter is not None and chapter not in known and (near := get_close_matches(chapter, known, n=1)):
+        raise ValueError(f"chapter {chapter!r} has no claims in the book; did you mean {near[0]!r}?")
+    return root, claims
+
+
 def _outlook(run: Run) -> str:
     """What lies ahead, in words: how long it takes, what it decides, where the published results are."""
+    assert run.chapter is not None
     published = published_path(run.root, run.chapter)
     try:
         record = provenance_of(read_notebook(published))
@@ -172,7 +198,9 @@ def current() -> Run:
         RuntimeError: If none has been started.
     """
     if _current is None:
-        raise RuntimeError("no run has begun; call lab.begin('section/chapter', profile=profile) first")
+        raise RuntimeError(
+            "no run has begun; call lab.begin() first, or lab.begin('section/chapter', profile=profile)"
+        )
     return _current
 
 

@@ -96,7 +96,7 @@ def settings(name: str, grid: Grid, streams: Sequence[Stream], trial: Trial) -> 
         path.write_text(json.dumps(_read(path) | {name: entry}, indent=1) + "\n", encoding="utf-8")
         return list(entry["best"])
     run = active()
-    if run is None or run.chapter is None:
+    if run is None or not run.registered:
         scouts = make_streams(streams[0].seed + SEED, SCOUTS, len(_populations(streams)))
         return search(name, grid, scouts, trial).best
     known = sweeps()
@@ -204,7 +204,7 @@ def sweeps() -> dict[str, Any]:
     if is_tuning():
         return _read(Path(os.environ["SURVEYLAB_TUNE"]))
     run = active()
-    if run is None or run.chapter is None:
+    if run is None or not run.registered:
         return {}
     return _read(run.root / "book" / "tuning" / f"{run.chapter}.json")
 

@@ -11,6 +11,8 @@ from IPython import get_ipython
 from IPython.display import DisplayHandle, display
 from tqdm import tqdm
 
+from surveylab.lab.output import in_notebook
+
 T = TypeVar("T")
 # A loop that is over sooner needs no bar.
 PATIENCE = 1.0
@@ -24,7 +26,7 @@ def watched() -> bool:
     """
     if os.environ.get("TQDM_DISABLE", "0") != "0":
         return False
-    return _in_notebook() or sys.stderr.isatty()
+    return in_notebook() or sys.stderr.isatty()
 
 
 def progress(items: Iterable[T], label: str = "") -> Iterable[T]:
@@ -37,13 +39,9 @@ def progress(items: Iterable[T], label: str = "") -> Iterable[T]:
     if not watched():
         return items
     options: dict[str, Any] = {"desc": label, "leave": False, "delay": PATIENCE, "mininterval": 0.5}
-    if _in_notebook():
+    if in_notebook():
         options |= {"file": _Line(), "position": 0, "ncols": 70, "ascii": False}
     return tqdm(items, bar_format=FORMAT, **options)
-
-
-def _in_notebook() -> bool:
-    return hasattr(get_ipython(), "kernel")
 
 
 class _Line:
