@@ -224,7 +224,7 @@ def test_other_kinds_of_methods(mine: Path, shown: Shown) -> None:
         ("mine:Norm?groups", "arguments must read name=value; got 'groups'"),
         ("mine:Norm?2=3", "arguments must read name=value; got '2=3'"),
         ("mine:Norm?groups=four", "groups must be a literal such as 4, .*; got 'four'"),
-        ("mine:Norm?groups=4", r"Norm\(num_features=8\) cannot be made: TypeError"),
+        ("mine:Norm?groups=4", r"Norm\(num_features=8, groups=4\) cannot be made: TypeError"),
         (
             "mime:Norm",
             r"cannot import mime: ModuleNotFoundError: No module named 'mime' \(mime\.py belongs beside the "

@@ -103,9 +103,22 @@ def test_unknown_and_misplaced_claims(begin: Begin, shown: Shown) -> None:
     assert len(shown) == 1
 
 
-def test_check_before_begin(root: Path) -> None:
-    with pytest.raises(RuntimeError, match="no run has begun"):
-        lab.check("gain", GAINS)
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_question_of_ones_own_has_an_estimate_and_no_verdict(
+    begin: Begin, shown: Shown, begun: bool
+) -> None:
+    if begun:
+        lab.begin()
+    lab.check("mine", torch.tensor([1.0, 2.0, 3.0, 2.0]))
+    # Student's t with 3 degrees of freedom: 2 ± 5.841 · 0.8165 / 2.
+    text = (
+        "mine: 2.00 [−0.385, 4.38], mean and 99 % interval of 4 values; not registered, so without a verdict"
+    )
+    assert shown[-1]["data"] == {"text/plain": text} and shown[-1]["metadata"] == {}
+    with pytest.raises(ValueError, match="mine: values must be at least two, one a replicate; got 1"):
+        lab.check("mine", [1.0])
+    with pytest.raises(ValueError, match="mine: values must be given"):
+        lab.check("mine")
 
 
 def test_prose_and_code_and_summary(begin: Begin, shown: Shown) -> None:

@@ -102,7 +102,7 @@ def test_a_cuda_that_is_not_there(begin: Begin, monkeypatch: pytest.MonkeyPatch,
         (
             {"chapter": "demo/on"},
             ValueError,
-            "'demo/on' has no claim .* chapters with claims: demo/one, demo/two",
+            r"'demo/on' has no claims in the book; did you mean 'demo/one'\?",
         ),
     ],
 )

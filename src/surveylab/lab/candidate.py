@@ -145,6 +145,7 @@ def _bound(made: Callable[..., Any], spec: str, options: str) -> Callable[..., A
 
     shown = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
     make.__name__, make.__module__ = f"{made.__name__}({shown})", made.__module__
+    make.arguments = arguments  # type: ignore[attr-defined]
     return make
 
 
@@ -223,8 +224,10 @@ class _Trial:
         raise CandidateError(self._said(what))
 
     def _said(self, what: str) -> str:
-        given = ", ".join(f"{name}={value!r}" for name, value in self._arguments.items())
-        return f"candidate {self._spec!r}: {self._spec.partition(':')[2]}({given}) {what}"
+        own = getattr(self._found, "arguments", {})
+        given = ", ".join(f"{name}={value!r}" for name, value in {**self._arguments, **own}.items())
+        name = self._spec.partition(":")[2].partition("?")[0]
+        return f"candidate {self._spec!r}: {name}({given}) {what}"
 
 
 def _noise(shape: torch.Size, seed: int = 0) -> Tensor:
