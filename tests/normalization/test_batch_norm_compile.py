@@ -11,7 +11,7 @@ from tolerances import assert_close
 from torch import Tensor, nn
 
 from surveylab.normalization import BatchNorm1d, BatchNorm2d
-from surveylab.normalization.batch_norm_layers import BatchNormBase
+from surveylab.normalization.batch_norm import BatchNormBase
 
 Draw = Callable[..., Tensor]
 
