@@ -34,6 +34,7 @@ buffers, state dicts and representation are inherited, and whatever looks for to
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import torch
@@ -121,7 +122,8 @@ def batch_norm(
         NOTE: its memory layout is that of the input, whatever that is (torch: contiguous or channels-last).
 
     Raises:
-        ValueError: One value per channel in training, eps out of range, or one running statistic alone.
+        ValueError: One value per channel in training, eps out of range, one running statistic alone, or no
+            axis of channels (NOTE: torch passes an input of shape (0,)).
         RuntimeError: A shape or dtype that does not fit the input's, or no running statistics in evaluation.
         NotImplementedError: The input is not floating point.
     """
@@ -135,7 +137,7 @@ def batch_norm(
         n = batch * positions
         if running_mean is not None and running_var is not None and n > 0:
             move_running(running_mean, mean, momentum)
-            move_running(running_var, var * (n / (n - 1)), momentum)
+            move_running(running_var, var * n / (n - 1), momentum)
         return output
     assert running_mean is not None and running_var is not None  # as checked
     values = input.reshape(batch, channels, positions).to(statistics_dtype(input.dtype))
@@ -214,3 +216,16 @@ class BatchNorm2d(BatchNormBase, nn.BatchNorm2d):
 
 class BatchNorm3d(BatchNormBase, nn.BatchNorm3d):
     """Batch Norm of (B, C, depth, height, width)."""
+
+
+def _let_torch_fuse_them() -> None:
+    """`torch.ao.quantization.fuse_modules` goes by a table of exact types: enter these."""
+    ours = {nn.BatchNorm1d: BatchNorm1d, nn.BatchNorm2d: BatchNorm2d, nn.BatchNorm3d: BatchNorm3d}
+    with contextlib.suppress(ImportError):  # torch means to give it up
+        from torch.ao.quantization.fuser_method_mappings import _DEFAULT_OP_LIST_TO_FUSER_METHOD as table
+
+        for kinds, fuse in list(table.items()):
+            table.setdefault(tuple(ours.get(kind, kind) for kind in kinds), fuse)
+
+
+_let_torch_fuse_them()

@@ -109,7 +109,7 @@ class GhostBatchNorm2d(BatchNorm2d):
         if running_mean is not None and running_var is not None and n > 0:
             mean, var, _ = moments(input.detach().to(statistics_dtype(input.dtype)), (0, 2, 3))
             move_running(running_mean, mean, momentum)
-            move_running(running_var, var * (n / (n - 1)), momentum)
+            move_running(running_var, var * n / (n - 1), momentum)
         return output
 
     def extra_repr(self) -> str:

@@ -93,7 +93,7 @@ def instance_norm(
     output, mean, var = standardise(input, seen, _POSITIONS, beside, weight, bias, eps)
     if running_mean is not None and running_var is not None and input.numel() > 0:
         move_running(running_mean, mean.mean(0), momentum)
-        move_running(running_var, var.mean(0) * (positions / (positions - 1)), momentum)
+        move_running(running_var, var.mean(0) * positions / (positions - 1), momentum)
     return output
 
 
