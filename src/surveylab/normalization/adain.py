@@ -94,6 +94,7 @@ def adaptive_instance_norm(content: Tensor, style: Tensor, eps: float = 1e-5) ->
     return conditional_instance_norm(content, (var + eps).sqrt().squeeze(-1), mean.squeeze(-1), eps)
 
 
+@checked
 class AdaIN(nn.Module):
     """Instance Norm whose scale and shift a linear layer predicts from a code that comes with each example.
 
@@ -107,7 +108,6 @@ class AdaIN(nn.Module):
         dtype: Their dtype.
     """
 
-    @checked
     def __init__(
         self,
         num_features: int,

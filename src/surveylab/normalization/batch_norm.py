@@ -152,6 +152,7 @@ def batch_norm(
     return output.to(input.dtype).view(input.shape)
 
 
+@checked
 class BatchNormBase(_BatchNorm):
     """What the layers share: torch's Batch Norm with the computation of `batch_norm`.
 
@@ -169,8 +170,6 @@ class BatchNormBase(_BatchNorm):
         ValueError: An argument that is out of range. NOTE: torch takes no channels, a negative eps and any
             momentum.
     """
-
-    __init__ = checked(_BatchNorm.__init__)
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise a batch; in training, also update the running statistics.

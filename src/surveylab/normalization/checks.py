@@ -7,14 +7,14 @@ import inspect
 import math
 from collections.abc import Callable
 from numbers import Integral
-from typing import Any, ParamSpec
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from surveylab.normalization.standardise import statistics_dtype
 
-P = ParamSpec("P")
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 def _is_count(value: Any) -> bool:
@@ -40,22 +40,24 @@ _RIGHT: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def checked(construct: Callable[P, None]) -> Callable[P, None]:
-    """Let a constructor raise a ValueError where it is given what cannot be right, torch's included.
+def checked(kind: type[Layer]) -> type[Layer]:
+    """Let a layer's constructor raise a ValueError where an argument cannot be right. A decorator of classes.
 
-    NOTE: torch takes no channels, a negative eps and a momentum of 2.
+    NOTE: torch takes no channels, a negative eps and a momentum of 2, and computes something with them.
     """
+    construct = kind.__init__
     signature = inspect.signature(construct)
 
     @functools.wraps(construct)
-    def __init__(*args: P.args, **kwargs: P.kwargs) -> None:
+    def __init__(*args: Any, **kwargs: Any) -> None:
         for name, value in signature.bind(*args, **kwargs).arguments.items():
             is_right, right = _RIGHT.get(name, (None, ""))
             if is_right is not None and not is_right(value):
                 raise ValueError(f"{name} should be {right}, but is {value}")
         construct(*args, **kwargs)
 
-    return __init__
+    kind.__init__ = __init__  # type: ignore[method-assign, assignment]
+    return kind
 
 
 def check_input(input: Tensor, eps: float) -> None:

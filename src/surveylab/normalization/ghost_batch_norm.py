@@ -59,6 +59,7 @@ def ghost_batch_norm(
     return standardise(input, shape, (-3, -1), (1, 1, channels, 1), weight, bias, eps)[0]
 
 
+@checked
 class GhostBatchNorm2d(BatchNorm2d):
     """Ghost Batch Norm of (B, C, height, width); at inference it is Batch Norm.
 
@@ -77,7 +78,6 @@ class GhostBatchNorm2d(BatchNorm2d):
         ValueError: An argument that is out of range.
     """
 
-    @checked
     def __init__(
         self,
         num_features: int,

@@ -87,6 +87,7 @@ def group_norm(
     return output
 
 
+@checked
 class GroupNorm(nn.GroupNorm):
     """torch's Group Norm with the computation of `group_norm`.
 
@@ -102,8 +103,6 @@ class GroupNorm(nn.GroupNorm):
     Raises:
         ValueError: An argument that is out of range. NOTE: torch takes no channels and a negative eps.
     """
-
-    __init__ = checked(nn.GroupNorm.__init__)
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise each group of channels of each example."""

@@ -97,6 +97,7 @@ def instance_norm(
     return output
 
 
+@checked
 class InstanceNormBase(_InstanceNorm):
     """What the layers share: torch's Instance Norm with the computation of `instance_norm`.
 
@@ -114,8 +115,6 @@ class InstanceNormBase(_InstanceNorm):
         ValueError: An argument that is out of range. NOTE: torch takes no channels, a negative eps and any
             momentum.
     """
-
-    __init__ = checked(_InstanceNorm.__init__)
 
     def _apply_instance_norm(self, input: Tensor) -> Tensor:
         """What torch's `forward` calls once it has checked the input and given it a batch axis if need be."""

@@ -81,6 +81,7 @@ def layer_norm(
     return output
 
 
+@checked
 class LayerNorm(nn.LayerNorm):
     """torch's Layer Norm with the computation of `layer_norm`.
 
@@ -95,8 +96,6 @@ class LayerNorm(nn.LayerNorm):
     Raises:
         ValueError: An argument that is out of range. NOTE: torch takes no lengths at all and a negative eps.
     """
-
-    __init__ = checked(nn.LayerNorm.__init__)
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise each example."""
