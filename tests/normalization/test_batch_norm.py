@@ -15,7 +15,7 @@ from tolerances import assert_close
 from torch import Tensor, nn
 
 from surveylab.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d, batch_norm, batch_norm_reference
-from surveylab.normalization.batch_norm_layers import BatchNormBase
+from surveylab.normalization.batch_norm import BatchNormBase
 
 Draw = Callable[..., Tensor]
 
@@ -266,7 +266,7 @@ def test_one_axis_is_too_few() -> None:
 @pytest.mark.parametrize(
     ("kind", "shape", "message"),
     [
-        (BatchNorm1d, (3,), r"expected 2D or 3D input \(got 1D input\): BatchNorm1d was given shape \(3,\)"),
+        (BatchNorm1d, (3,), r"expected 2D or 3D input \(got 1D input\)"),
         (BatchNorm1d, (2, 3, 4, 4), r"expected 2D or 3D input \(got 4D input\)"),
         (BatchNorm2d, (2, 3, 4), r"expected 4D input \(got 3D input\)"),
         (BatchNorm3d, (2, 3, 4, 4), r"expected 5D input \(got 4D input\)"),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from surveylab.normalization import BatchNorm1d, BatchNorm2d, batch_norm
-from surveylab.normalization.batch_norm_layers import BatchNormBase
+from surveylab.normalization.batch_norm import BatchNormBase
 
 Draw = Callable[..., Tensor]
 

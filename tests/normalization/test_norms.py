@@ -550,8 +550,7 @@ def test_wrong_number_of_axes(kind: Kind, arguments: tuple[Any, ...], shape: tup
         PAIRS[kind](*arguments)(ones(*shape))
     with pytest.raises(ValueError) as ours:
         kind(*arguments)(ones(*shape))
-    assert str(ours.value).startswith(str(theirs.value))
-    assert f"{kind.__name__} was given shape {shape}" in str(ours.value)
+    assert str(ours.value) == str(theirs.value)
 
 
 def test_wrong_number_of_channels() -> None:
@@ -564,9 +563,9 @@ def test_wrong_number_of_channels() -> None:
             layers[1](2, 6)(ones(2, 4, 3))
         with pytest.raises(ValueError, match=r"num_channels \(6\) must be divisible by num_groups \(4\)"):
             layers[1](4, 6)
-    with pytest.raises(ValueError, match=r"num_groups \(0\)"):  # torch divides by zero
+    with pytest.raises(ValueError, match=r"num_groups should be .* but is 0"):  # torch divides by zero
         GroupNorm(0, 6)
-    with pytest.raises(ValueError, match="have num_features=6 channels, but has 4"):
+    with pytest.raises(ValueError, match=r"match num_features \(6\), but got: 4"):
         InstanceNorm1d(6, affine=True)(ones(4, 3))
 
 

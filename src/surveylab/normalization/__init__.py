@@ -4,8 +4,13 @@ They standardise values over different axes, by one shared function, `standardis
 """
 
 from surveylab.normalization.adain import AdaIN, adaptive_instance_norm, conditional_instance_norm
-from surveylab.normalization.batch_norm import batch_norm, batch_norm_reference
-from surveylab.normalization.batch_norm_layers import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from surveylab.normalization.batch_norm import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    batch_norm,
+    batch_norm_reference,
+)
 from surveylab.normalization.ghost_batch_norm import GhostBatchNorm2d, ghost_batch_norm
 from surveylab.normalization.group_norm import GroupNorm, group_norm
 from surveylab.normalization.instance_norm import (

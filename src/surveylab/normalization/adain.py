@@ -24,10 +24,12 @@ Pitfalls:
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
-from surveylab.normalization.checks import check_input, check_parameters, check_positions
+from surveylab.normalization.checks import check_input, check_parameters, check_positions, checked
 from surveylab.normalization.standardise import moments, standardise, statistics_dtype
 
 # Axis legend: B batch, C channels, S positions (all spatial axes as one).
@@ -57,7 +59,7 @@ def conditional_instance_norm(
     check_input(input, eps)
     per_example = "one value for each channel of each example"
     check_parameters(input, {"weight": weight, "bias": bias}, tuple(input.shape[:2]), per_example)
-    batch, channels, positions = *input.shape[:2], input.shape[2:].numel()
+    batch, channels, positions = *input.shape[:2], math.prod(input.shape[2:])
     seen, beside = (batch, channels, positions), (batch, channels, 1)  # (B, C, ...) -> (B, C, S)
     output, _, _ = standardise(input, seen, _POSITIONS, beside, weight, bias, eps)
     return output
@@ -85,13 +87,14 @@ def adaptive_instance_norm(content: Tensor, style: Tensor, eps: float = 1e-5) ->
             f"style should have the content's batch, channels and dtype, {tuple(content.shape[:2])} and "
             f"{content.dtype}, but has shape {tuple(style.shape)} and {style.dtype}"
         )
-    if style.dim() < 3 or style.shape[2:].numel() == 0:
+    if style.dim() < 3 or 0 in style.shape[2:]:
         raise ValueError(f"style should have shape (batch, channels, ...), but has {tuple(style.shape)}")
     values = style.flatten(2).to(statistics_dtype(style.dtype))  # (B, C, ...) -> (B, C, S)
-    mean, var = moments(values, _POSITIONS)
+    mean, var, _ = moments(values, _POSITIONS)
     return conditional_instance_norm(content, (var + eps).sqrt().squeeze(-1), mean.squeeze(-1), eps)
 
 
+@checked
 class AdaIN(nn.Module):
     """Instance Norm whose scale and shift a linear layer predicts from a code that comes with each example.
 

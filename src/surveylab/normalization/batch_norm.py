@@ -27,15 +27,28 @@ Pitfalls:
     * With one value per channel the output is always :math:`\beta`: an error in training, not a warning.
     * In training the examples of a batch are not independent: padding or an outlier in one changes all
       outputs.
+
+The layers are torch's, `nn.BatchNorm2d` and its like, with another `forward`: constructor, parameters,
+buffers, state dicts and representation are inherited, and whatever looks for torch's layers finds them.
 """
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import contextlib
+import math
 
-from surveylab.normalization.checks import check_input, check_parameters, check_running
-from surveylab.normalization.standardise import move_running, standardise, statistics_dtype
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from surveylab.normalization.checks import (
+    check_channels,
+    check_input,
+    check_parameters,
+    check_running,
+    checked,
+)
+from surveylab.normalization.standardise import move_running, recomputing, standardise, statistics_dtype
 
 # Axis legend: B batch, C channels, S positions (all spatial axes as one).
 # The n = B * S values of a channel lie along these two axes of an input (B, C, S):
@@ -65,8 +78,7 @@ def batch_norm_reference(
 def _check(input: Tensor, per_channel: dict[str, Tensor | None], training: bool, eps: float) -> None:
     """Raise what torch raises, and say what would be right."""
     shape = tuple(input.shape)
-    if len(shape) < 2:
-        raise ValueError(f"input should have shape (batch, channels, ...), but has {shape}")
+    check_channels(input)
     check_input(input, eps)
     check_running(per_channel["running_mean"], per_channel["running_var"])
     if training and eps == 0:
@@ -74,7 +86,7 @@ def _check(input: Tensor, per_channel: dict[str, Tensor | None], training: bool,
     if not training and per_channel["running_mean"] is None:
         raise RuntimeError("running_mean and running_var must be given when training=False")
     check_parameters(input, per_channel, shape[1:2], "one value for each channel")
-    if training and shape[0] * input.shape[2:].numel() == 1:
+    if training and shape[0] * math.prod(shape[2:]) == 1:
         raise ValueError(
             f"Expected more than 1 value per channel when training, but the input has shape {shape}: its "
             "variance is 0 and its output the bias. Use a larger batch, drop an incomplete last one "
@@ -110,13 +122,14 @@ def batch_norm(
         NOTE: its memory layout is that of the input, whatever that is (torch: contiguous or channels-last).
 
     Raises:
-        ValueError: One value per channel in training, eps out of range, or one running statistic alone.
+        ValueError: One value per channel in training, eps out of range, one running statistic alone, or no
+            axis of channels (NOTE: torch passes an input of shape (0,)).
         RuntimeError: A shape or dtype that does not fit the input's, or no running statistics in evaluation.
         NotImplementedError: The input is not floating point.
     """
     per_channel = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     _check(input, per_channel, training, eps)
-    batch, channels, positions = *input.shape[:2], input.shape[2:].numel()  # (B, C, ...) -> (B, C, S)
+    batch, channels, positions = *input.shape[:2], math.prod(input.shape[2:])  # (B, C, ...) -> (B, C, S)
     beside = (1, channels, 1)  # (C,) -> (1, C, 1)
     if training:
         shape = (batch, channels, positions)
@@ -124,7 +137,7 @@ def batch_norm(
         n = batch * positions
         if running_mean is not None and running_var is not None and n > 0:
             move_running(running_mean, mean, momentum)
-            move_running(running_var, var * (n / (n - 1)), momentum)
+            move_running(running_var, var * n / (n - 1), momentum)
         return output
     assert running_mean is not None and running_var is not None  # as checked
     values = input.reshape(batch, channels, positions).to(statistics_dtype(input.dtype))
@@ -137,3 +150,81 @@ def batch_norm(
     else:
         output = torch.addcmul(bias.view(beside).to(values.dtype), centred, scale)
     return output.to(input.dtype).view(input.shape)
+
+
+@checked
+class BatchNormBase(_BatchNorm):
+    """What the layers share: torch's Batch Norm with the computation of `batch_norm`.
+
+    Args:
+        num_features: Number of channels C.
+        eps: Added to the variance inside the root.
+        momentum: Weight of a batch in the running statistics; None for the plain average of all batches.
+        affine: Learn a scale (`weight`) and a shift (`bias`) for each channel.
+        track_running_stats: Keep running statistics for evaluation, which else uses the batch's own.
+        device: Where parameters and buffers live.
+        dtype: Their dtype.
+        bias: Learn the shift, if affine.
+
+    Raises:
+        ValueError: An argument that is out of range. NOTE: torch takes no channels, a negative eps and any
+            momentum.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise a batch; in training, also update the running statistics.
+
+        NOTE: once a batch. Under checkpointing, torch's layers count it and move the statistics twice.
+        """
+        self._check_input_dim(input)
+        momentum: float | Tensor = self.momentum or 0.0
+        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
+            if not recomputing():
+                self.num_batches_tracked.add_(1)
+            if self.momentum is None:  # the average of all batches so far; stays a tensor, for vmap
+                momentum = 1.0 / self.num_batches_tracked.double()
+        read = self.track_running_stats or not self.training
+        return self._normalize(
+            input,
+            self.running_mean if read else None,
+            self.running_var if read else None,
+            self.training or (self.running_mean is None and self.running_var is None),
+            momentum,
+        )
+
+    def _normalize(
+        self,
+        input: Tensor,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        training: bool,
+        momentum: float | Tensor,
+    ) -> Tensor:
+        return batch_norm(
+            input, running_mean, running_var, self.weight, self.bias, training, momentum, self.eps
+        )
+
+
+class BatchNorm1d(BatchNormBase, nn.BatchNorm1d):
+    """Batch Norm of (B, C) or (B, C, length)."""
+
+
+class BatchNorm2d(BatchNormBase, nn.BatchNorm2d):
+    """Batch Norm of (B, C, height, width)."""
+
+
+class BatchNorm3d(BatchNormBase, nn.BatchNorm3d):
+    """Batch Norm of (B, C, depth, height, width)."""
+
+
+def _let_torch_fuse_them() -> None:
+    """`torch.ao.quantization.fuse_modules` goes by a table of exact types: enter these."""
+    ours = {nn.BatchNorm1d: BatchNorm1d, nn.BatchNorm2d: BatchNorm2d, nn.BatchNorm3d: BatchNorm3d}
+    with contextlib.suppress(ImportError):  # torch means to give it up
+        from torch.ao.quantization.fuser_method_mappings import _DEFAULT_OP_LIST_TO_FUSER_METHOD as table
+
+        for kinds, fuse in list(table.items()):
+            table.setdefault(tuple(ours.get(kind, kind) for kind in kinds), fuse)
+
+
+_let_torch_fuse_them()

@@ -2,10 +2,62 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import math
+from collections.abc import Callable
+from numbers import Integral
+from typing import Any, TypeVar
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from surveylab.normalization.standardise import statistics_dtype
+
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, Integral) and int(value) > 0
+
+
+def _are_lengths(value: Any) -> bool:
+    lengths = (value,) if isinstance(value, Integral) else tuple(value)
+    return bool(lengths) and all(isinstance(length, Integral) and int(length) >= 0 for length in lengths)
+
+
+_COUNT = (_is_count, "a whole number, 1 or more")
+# What is right for an argument of that name, and how to say so.
+_RIGHT: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "num_features": _COUNT,
+    "num_channels": _COUNT,
+    "num_groups": _COUNT,
+    "code_features": _COUNT,
+    "group": _COUNT,
+    "normalized_shape": (_are_lengths, "a length or a sequence of them, whole numbers that are zero or more"),
+    "eps": (lambda value: 0 <= value < math.inf, "zero or more"),
+    "momentum": (lambda value: value is None or 0 <= value <= 1, "from 0 to 1, or None"),
+}
+
+
+def checked(kind: type[Layer]) -> type[Layer]:
+    """Let a layer's constructor raise a ValueError where an argument cannot be right. A decorator of classes.
+
+    NOTE: torch takes no channels, a negative eps and a momentum of 2, and computes something with them.
+    """
+    construct = kind.__init__
+    signature = inspect.signature(construct)
+
+    @functools.wraps(construct)
+    def __init__(*args: Any, **kwargs: Any) -> None:
+        for name, value in signature.bind(*args, **kwargs).arguments.items():
+            is_right, right = _RIGHT.get(name, (None, ""))
+            if is_right is not None and not is_right(value):
+                raise ValueError(f"{name} should be {right}, but is {value}")
+        construct(*args, **kwargs)
+
+    kind.__init__ = __init__  # type: ignore[method-assign, assignment]
+    return kind
 
 
 def check_input(input: Tensor, eps: float) -> None:
@@ -45,12 +97,18 @@ def check_running(running_mean: Tensor | None, running_var: Tensor | None) -> No
         raise ValueError(f"running_mean and running_var belong together, but only {given} was given")
 
 
+def check_channels(input: Tensor) -> None:
+    """Raise an error where there is no axis of channels."""
+    if input.dim() < 2:
+        raise ValueError(f"input should have shape (batch, channels, ...), but has {tuple(input.shape)}")
+
+
 def check_positions(input: Tensor) -> None:
     """Raise what torch raises where a channel has a single position, or no axis of them."""
     shape = tuple(input.shape)
     if len(shape) < 3:
         raise ValueError(f"input should have shape (batch, channels, positions, ...), but has {shape}")
-    if input.shape[2:].numel() == 1:
+    if math.prod(shape[2:]) == 1:
         raise ValueError(
             f"Expected more than 1 spatial element when training, but each channel of the input {shape} has "
             "a single position: its variance is 0 and its output the bias. Use larger maps, or Layer or "

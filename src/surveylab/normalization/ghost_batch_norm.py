@@ -11,10 +11,14 @@ The running statistics are those of the whole batch.
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor
 
-from surveylab.normalization.batch_norm_layers import BatchNorm2d
-from surveylab.normalization.standardise import move_running, standardise
+from surveylab.normalization.batch_norm import BatchNorm2d
+from surveylab.normalization.checks import check_channels, check_input, check_parameters, checked
+from surveylab.normalization.standardise import moments, move_running, standardise, statistics_dtype
 
 # Axis legend: B examples, K examples a group, C channels, S positions (all spatial axes as one).
 
@@ -35,9 +39,15 @@ def ghost_batch_norm(
         The normalised input: same shape and dtype.
 
     Raises:
-        ValueError: The batch cannot be divided into such groups, or a group has one value per channel.
+        ValueError: The batch cannot be divided into such groups, a group has one value per channel, or eps is
+            negative.
+        RuntimeError: A shape or dtype that does not fit the input's.
+        NotImplementedError: The input is not floating point.
     """
-    batch, channels, positions = *input.shape[:2], input.shape[2:].numel()  # (B, C, ...) -> (B, C, S)
+    check_channels(input)
+    check_input(input, eps)
+    check_parameters(input, {"weight": weight, "bias": bias}, input.shape[1:2], "one value for each channel")
+    batch, channels, positions = *input.shape[:2], math.prod(input.shape[2:])  # (B, C, ...) -> (B, C, S)
     if group < 1 or batch % group:
         raise ValueError(f"group should divide the batch of {batch} examples, but is {group}")
     if group * positions == 1:
@@ -49,6 +59,7 @@ def ghost_batch_norm(
     return standardise(input, shape, (-3, -1), (1, 1, channels, 1), weight, bias, eps)[0]
 
 
+@checked
 class GhostBatchNorm2d(BatchNorm2d):
     """Ghost Batch Norm of (B, C, height, width); at inference it is Batch Norm.
 
@@ -56,27 +67,51 @@ class GhostBatchNorm2d(BatchNorm2d):
         num_features: Number of channels C.
         group: Examples whose statistics are taken together in training.
         eps: Added to the variance inside the root.
-        momentum: Weight of a batch in the running statistics.
+        momentum: Weight of a batch in the running statistics; None for the plain average of all batches.
+        affine: Learn a scale (`weight`) and a shift (`bias`) for each channel.
+        track_running_stats: Keep running statistics for evaluation, which else uses the groups' own.
+        device: Where parameters and buffers live.
+        dtype: Their dtype.
+        bias: Learn the shift, if affine.
+
+    Raises:
+        ValueError: An argument that is out of range.
     """
 
-    def __init__(self, num_features: int, group: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
-        super().__init__(num_features, eps, momentum)
+    def __init__(
+        self,
+        num_features: int,
+        group: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
         self.group = group
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalise a batch; in training, also update the running statistics by all of it."""
-        if not self.training:
-            return super().forward(input)
-        self._check_dims(input)
-        assert self.running_mean is not None and self.running_var is not None
-        assert self.momentum is not None and self.num_batches_tracked is not None
-        self.num_batches_tracked.add_(1)
-        values = input.detach().to(self.running_var.dtype)
-        axes = (0, 2, 3)
-        move_running(self.running_mean, values.mean(axes), self.momentum)
-        move_running(self.running_var, values.var(axes), self.momentum)  # unbiased
-        return ghost_batch_norm(input, self.group, self.weight, self.bias, self.eps)
+    def _normalize(
+        self,
+        input: Tensor,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        training: bool,
+        momentum: float | Tensor,
+    ) -> Tensor:
+        if not training:
+            return super()._normalize(input, running_mean, running_var, training, momentum)
+        output = ghost_batch_norm(input, self.group, self.weight, self.bias, self.eps)
+        n = input.shape[0] * math.prod(input.shape[2:])
+        if running_mean is not None and running_var is not None and n > 0:
+            mean, var, _ = moments(input.detach().to(statistics_dtype(input.dtype)), (0, 2, 3))
+            move_running(running_mean, mean, momentum)
+            move_running(running_var, var * n / (n - 1), momentum)
+        return output
 
     def extra_repr(self) -> str:
-        """Show the arguments."""
-        return f"{self.num_features}, group={self.group}, eps={self.eps}, momentum={self.momentum}"
+        """Show the arguments, as torch does."""
+        return f"{super().extra_repr()}, group={self.group}"

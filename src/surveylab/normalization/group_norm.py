@@ -13,7 +13,8 @@ For one group of one example with :math:`n` values :math:`x_i`, where :math:`c(i
     \sigma^2 = \tfrac1n \sum_i (x_i - \mu)^2, \qquad
     y_i = \gamma_{c(i)} \frac{x_i - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta_{c(i)} .
 
-The gradient is worked out in `surveylab.normalization.standardise`.
+The gradient is worked out in `surveylab.normalization.standardise`. The layer is torch's `nn.GroupNorm` with
+another `forward`.
 
 Paper: ``wu2018group``.
 
@@ -25,11 +26,11 @@ Pitfalls:
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import math
 
-from surveylab.normalization.checks import autocasted, check_input, check_parameters
-from surveylab.normalization.layers import AffineNorm
+from torch import Tensor, nn
+
+from surveylab.normalization.checks import autocasted, check_input, check_parameters, checked
 from surveylab.normalization.standardise import standardise
 
 # Axis legend: B batch, C channels, G groups, K channels of a group, S positions (all spatial axes as one).
@@ -67,7 +68,7 @@ def group_norm(
     if len(shape) < 2:
         raise RuntimeError(f"input should have shape (batch, channels, ...), but has {shape}")
     batch, channels = shape[:2]
-    positions = input.shape[2:].numel()
+    positions = math.prod(shape[2:])
     if num_groups < 1 or channels % num_groups:
         raise RuntimeError(f"num_groups should divide the input's {channels} channels, but is {num_groups}")
     if batch * positions * channels == num_groups:
@@ -86,8 +87,9 @@ def group_norm(
     return output
 
 
-class GroupNorm(AffineNorm):
-    """Group Norm with torch's arguments and parameters.
+@checked
+class GroupNorm(nn.GroupNorm):
+    """torch's Group Norm with the computation of `group_norm`.
 
     Args:
         num_groups: Number of groups; divides num_channels.
@@ -97,37 +99,11 @@ class GroupNorm(AffineNorm):
         device: Where parameters live.
         dtype: Their dtype.
         bias: Learn the shift, if affine.
-    """
 
-    def __init__(
-        self,
-        num_groups: int,
-        num_channels: int,
-        eps: float = 1e-5,
-        affine: bool = True,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        *,
-        bias: bool = True,
-    ) -> None:
-        if num_groups < 1 or num_channels % num_groups:
-            raise ValueError(
-                f"num_channels ({num_channels}) must be divisible by num_groups ({num_groups}), one or more"
-            )
-        super().__init__((num_channels,), affine, affine and bias, device, dtype)
-        self.num_groups = num_groups
-        self.num_channels = num_channels
-        self.eps = eps
-        self.affine = affine
-        self.reset_parameters()
+    Raises:
+        ValueError: An argument that is out of range. NOTE: torch takes no channels and a negative eps.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise each group of channels of each example."""
         return group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
-
-    def extra_repr(self) -> str:
-        """Show the arguments, as torch does."""
-        return (
-            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
-            f"bias={self.bias is not None}"
-        )

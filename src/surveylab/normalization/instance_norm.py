@@ -12,7 +12,8 @@ For one channel of one example with :math:`n` positions :math:`x_i`:
     \sigma^2 = \tfrac1n \sum_i (x_i - \mu)^2, \qquad
     y_i = \gamma \frac{x_i - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta .
 
-The gradient is worked out in `surveylab.normalization.standardise`.
+The gradient is worked out in `surveylab.normalization.standardise`. The layers are torch's,
+`nn.InstanceNorm2d` and its like, with another computation.
 
 Paper: ``ulyanov2016instance``; ``ulyanov2017improved`` with experiments.
 
@@ -25,15 +26,19 @@ Pitfalls:
 
 from __future__ import annotations
 
-import warnings
-from typing import Any
+import math
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from surveylab.normalization.batch_norm import batch_norm
-from surveylab.normalization.checks import check_input, check_parameters, check_positions, check_running
-from surveylab.normalization.layers import ChannelNorm
+from surveylab.normalization.checks import (
+    check_input,
+    check_parameters,
+    check_positions,
+    check_running,
+    checked,
+)
 from surveylab.normalization.standardise import move_running, standardise
 
 # Axis legend: B batch, C channels, S positions (all spatial axes as one).
@@ -83,17 +88,18 @@ def instance_norm(
     check_input(input, eps)
     per_channel = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     check_parameters(input, per_channel, shape[1:2], "one value for each channel")
-    batch, channels, positions = *shape[:2], input.shape[2:].numel()
+    batch, channels, positions = *shape[:2], math.prod(shape[2:])
     seen, beside = (batch, channels, positions), (1, channels, 1)  # (B, C, ...) -> (B, C, S)
     output, mean, var = standardise(input, seen, _POSITIONS, beside, weight, bias, eps)
     if running_mean is not None and running_var is not None and input.numel() > 0:
         move_running(running_mean, mean.mean(0), momentum)
-        move_running(running_var, var.mean(0) * (positions / (positions - 1)), momentum)
+        move_running(running_var, var.mean(0) * positions / (positions - 1), momentum)
     return output
 
 
-class InstanceNormBase(ChannelNorm):
-    """Instance Norm with torch's arguments, parameters and buffers; a subclass says which inputs it takes.
+@checked
+class InstanceNormBase(_InstanceNorm):
+    """What the layers share: torch's Instance Norm with the computation of `instance_norm`.
 
     Args:
         num_features: Number of channels C.
@@ -104,34 +110,16 @@ class InstanceNormBase(ChannelNorm):
         device: Where parameters and buffers live.
         dtype: Their dtype.
         bias: Learn the shift, if affine.
+
+    Raises:
+        ValueError: An argument that is out of range. NOTE: torch takes no channels, a negative eps and any
+            momentum.
     """
 
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = False,
-        track_running_stats: bool = False,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        *,
-        bias: bool = True,
-    ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalise each channel of each example, or of a single one without a batch axis."""
-        self._check_dims(input)
-        single = input.dim() == self._input_dims[0]
-        channels = input.shape[0 if single else 1]
-        if channels != self.num_features:
-            told = f"input should have num_features={self.num_features} channels, but has {channels}"
-            if self.affine:
-                raise ValueError(told)
-            warnings.warn(f"{told}; without parameters it makes no difference", stacklevel=2)
-        output = instance_norm(
-            input.unsqueeze(0) if single else input,
+    def _apply_instance_norm(self, input: Tensor) -> Tensor:
+        """What torch's `forward` calls once it has checked the input and given it a batch axis if need be."""
+        return instance_norm(
+            input,
             self.running_mean,
             self.running_var,
             self.weight,
@@ -140,34 +128,15 @@ class InstanceNormBase(ChannelNorm):
             0.0 if self.momentum is None else self.momentum,
             self.eps,
         )
-        return output.squeeze(0) if single else output
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
-    ) -> None:
-        given = [prefix + name for name in ("running_mean", "running_var") if prefix + name in state_dict]
-        if given and local_metadata.get("version") is None and not self.track_running_stats:
-            *_, errors = args
-            errors.append(
-                f"Unexpected running stats buffer(s) {' and '.join(given)}: the state dict is of a time when "
-                "these layers kept them by default. Remove them from it, or set track_running_stats=True"
-            )
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
 
-class InstanceNorm1d(InstanceNormBase):
+class InstanceNorm1d(InstanceNormBase, nn.InstanceNorm1d):
     """Instance Norm of (C, length) or (B, C, length)."""
 
-    _input_dims = (2, 3)
 
-
-class InstanceNorm2d(InstanceNormBase):
+class InstanceNorm2d(InstanceNormBase, nn.InstanceNorm2d):
     """Instance Norm of (C, height, width) or (B, C, height, width)."""
 
-    _input_dims = (3, 4)
 
-
-class InstanceNorm3d(InstanceNormBase):
+class InstanceNorm3d(InstanceNormBase, nn.InstanceNorm3d):
     """Instance Norm of (C, depth, height, width) or (B, C, depth, height, width)."""
-
-    _input_dims = (4, 5)

@@ -12,7 +12,8 @@ For one example with :math:`n` features :math:`x_i`:
     \sigma^2 = \tfrac1n \sum_i (x_i - \mu)^2, \qquad
     y_i = \gamma_i \frac{x_i - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta_i .
 
-The gradient is worked out in `surveylab.normalization.standardise`.
+The gradient is worked out in `surveylab.normalization.standardise`. The layer is torch's `nn.LayerNorm` with
+another `forward`.
 
 Paper: ``ba2016layer``.
 
@@ -26,14 +27,13 @@ Pitfalls:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from numbers import Integral
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from surveylab.normalization.checks import autocasted, check_input, check_parameters
-from surveylab.normalization.layers import AffineNorm
+from surveylab.normalization.checks import autocasted, check_input, check_parameters, checked
 from surveylab.normalization.standardise import standardise
 
 # Axis legend: M examples (all axes in front as one), D features (all axes of normalized_shape as one).
@@ -75,14 +75,15 @@ def layer_norm(
     check_input(input, eps)
     input, weight, bias = autocasted(input, weight, bias)
     check_parameters(input, {"weight": weight, "bias": bias}, shape, "one value for each feature")
-    examples, features = input.shape[: -len(shape)].numel(), input.shape[-len(shape) :].numel()
+    examples, features = math.prod(input.shape[: -len(shape)]), math.prod(shape)
     rows, beside = (examples, features), (1, features)  # (..., *normalized_shape) -> (M, D)
     output, _, _ = standardise(input.contiguous(), rows, _FEATURES, beside, weight, bias, eps)
     return output
 
 
-class LayerNorm(AffineNorm):
-    """Layer Norm with torch's arguments and parameters.
+@checked
+class LayerNorm(nn.LayerNorm):
+    """torch's Layer Norm with the computation of `layer_norm`.
 
     Args:
         normalized_shape: Lengths of the last axes, over which each example is normalised; or of the last one.
@@ -91,33 +92,11 @@ class LayerNorm(AffineNorm):
         bias: Learn the shift, if elementwise_affine.
         device: Where parameters live.
         dtype: Their dtype.
-    """
 
-    def __init__(
-        self,
-        normalized_shape: int | Sequence[int],
-        eps: float = 1e-5,
-        elementwise_affine: bool = True,
-        bias: bool = True,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        if isinstance(normalized_shape, int | Integral):
-            normalized_shape = (int(normalized_shape),)
-        shape = tuple(normalized_shape)
-        super().__init__(shape, elementwise_affine, elementwise_affine and bias, device, dtype)
-        self.normalized_shape = shape
-        self.eps = eps
-        self.elementwise_affine = elementwise_affine
-        self.reset_parameters()
+    Raises:
+        ValueError: An argument that is out of range. NOTE: torch takes no lengths at all and a negative eps.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise each example."""
         return layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
-
-    def extra_repr(self) -> str:
-        """Show the arguments, as torch does."""
-        return (
-            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}, "
-            f"bias={self.bias is not None}"
-        )

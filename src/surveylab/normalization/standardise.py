@@ -33,6 +33,11 @@ The gradient is thus itself centred and (but for :math:`\epsilon`) has no compon
 step lowers the loss by moving or stretching together the values that are standardised together. Besides the
 input, only :math:`\mu` and :math:`\sigma^2` must be kept for it.
 
+**The mean's last digits.** A mean of 10⁴ in float32 can be off by 10⁻³, whatever the values' spread. So the
+mean of what is left after subtraction is taken as well and added: the mean is then as exact as its dtype, and
+values that are all equal give exactly :math:`\beta`. What the addition rounds away is kept for the gradient
+of :math:`\gamma`, a sum in which it would be multiplied by the number of values.
+
 Pitfalls:
     * :math:`E[x^2] - E[x]^2` in place of the centred sum cancels to noise, even below 0, when the mean is
       large.
@@ -43,11 +48,15 @@ Pitfalls:
 from __future__ import annotations
 
 import inspect
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+
+# As torch does for its own layers: that a trace leaves out checks of shapes is no news.
+warnings.filterwarnings("ignore", category=torch.jit.TracerWarning, module=r"surveylab\.normalization")
 
 Shape = tuple[int, ...]
 Axes = tuple[int, ...]  # counted from the last, so that replicas may stand in front
@@ -108,19 +117,29 @@ def standardise(
     if any(axis >= 0 for axis in axes):
         raise ValueError(f"axes should be counted from the last, such as (-1,), but are {axes}")
     if input.numel() > 0:
-        return _applied(input, weight, bias, shape, axes, parameters, eps)
+        output, mean, var, _ = _applied(input, weight, bias, shape, axes, parameters, eps)
+        return output, mean, var
     kept = [1 if axis - len(shape) in axes else length for axis, length in enumerate(shape)]
-    values = input.reshape(shape)
+    values = input.reshape(shape).clone()
     for parameter, combine in ((weight, torch.mul), (bias, torch.add)):  # they get a gradient, of 0
         values = values if parameter is None else combine(values, parameter.reshape(parameters))
     return values.to(input.dtype).view(input.shape), input.new_zeros(kept), input.new_ones(kept)
 
 
-def moments(input: Tensor, axes: Axes) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance, the axes kept with length 1; two passes, for the sake of large means."""
-    mean = input.mean(axes, keepdim=True)
-    var = (input - mean).pow_(2).mean(axes, keepdim=True)  # not square_: it has no vmap rule
-    return mean, var
+def moments(input: Tensor, axes: Axes) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and biased variance, by passes over what is left after subtraction, for the sake of large means.
+
+    Returns:
+        The mean, as exact as its dtype; the variance; what is missing from the mean beyond its last digit.
+        The axes are kept with length 1.
+    """
+    rough = input.mean(axes, keepdim=True)
+    centred = input - rough
+    missed = centred.mean(axes, keepdim=True)
+    var = centred.pow_(2).mean(axes, keepdim=True)  # not square_: it has no vmap rule
+    var = torch.addcmul(var, missed, missed, value=-1).clamp_min(0)
+    mean = rough + missed
+    return mean, var, (rough - mean) + missed
 
 
 def statistics_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -128,12 +147,50 @@ def statistics_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
+def recomputing() -> bool:
+    """Whether a forward pass repeats an earlier one for a backward pass, as under checkpointing.
+
+    What a layer learns from a batch in passing, such as running statistics, it has then learned already.
+    """
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+
+
 def move_running(running: Tensor, batch: Tensor, momentum: float | Tensor) -> None:
-    """Move a running statistic in place towards a batch's."""
+    """Move a running statistic in place towards a batch's, once a batch.
+
+    NOTE: torch's layers move twice under checkpointing.
+    """
+    if recomputing():
+        return
     if isinstance(momentum, Tensor):
         momentum = momentum.to(batch.dtype)
     moved = torch.lerp(running.to(batch.dtype), batch.view_as(running), momentum)
     running.copy_(moved)  # not lerp_: it has no vmap rule
+
+
+def _standardised(
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    shape: Shape,
+    axes: Axes,
+    parameters: Shape,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The computation: the output as it is seen, mean, variance, and what the mean misses."""
+    values = input.reshape(shape).to(statistics_dtype(input.dtype))
+    weight, bias = _viewed(weight, parameters), _viewed(bias, parameters)
+    mean, var, missed = moments(values, axes)
+    scale = torch.rsqrt(var + eps)
+    each = weight is not None and not _shared(weight, axes)
+    if weight is not None and not each:
+        scale = scale * weight
+    output = (values - mean).mul_(scale)
+    if weight is not None and each:  # its product with the scale would be as large as the input
+        output.mul_(weight)
+    if bias is not None:
+        output.add_(bias)
+    return output.to(input.dtype), mean, var, missed
 
 
 class _Standardise(torch.autograd.Function):
@@ -153,28 +210,18 @@ class _Standardise(torch.autograd.Function):
         axes: Axes,
         parameters: Shape,
         eps: float,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        values = input.reshape(shape).to(statistics_dtype(input.dtype))
-        weight, bias = _viewed(weight, parameters), _viewed(bias, parameters)
-        mean, var = moments(values, axes)
-        scale = torch.rsqrt(var + eps)
-        each = weight is not None and not _shared(weight, axes)
-        if weight is not None and not each:
-            scale = scale * weight
-        output = (values - mean).mul_(scale)
-        if weight is not None and each:  # its product with the scale would be as large as the input
-            output.mul_(weight)
-        if bias is not None:
-            output.add_(bias)
-        return output.to(input.dtype).view(input.shape), mean, var
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        output, *statistics = _standardised(input, weight, bias, shape, axes, parameters, eps)
+        # What is made here could not be changed in place by who gets it, if it were a view.
+        mean, var, missed = statistics
+        return torch.ops.aten._unsafe_view(output, input.shape), mean, var, missed
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         input, weight, bias, ctx.shape, ctx.axes, ctx.parameters, ctx.eps = inputs
-        _, mean, var = output
-        ctx.mark_non_differentiable(mean, var)
+        ctx.mark_non_differentiable(*output[1:])
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(input, weight, bias, mean, var)
+        ctx.save_for_backward(input, weight, bias, *output[1:])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -182,7 +229,7 @@ class _Standardise(torch.autograd.Function):
             return (None,) * 7
         input_needed, weight_needed, bias_needed = ctx.needs_input_grad[:3]
         grad_input = grad_weight = grad_bias = None
-        input, own_weight, own_bias, mean, var = ctx.saved_tensors
+        input, own_weight, own_bias, mean, var, missed = ctx.saved_tensors
         grad = grads[0].reshape(ctx.shape).to(mean.dtype)
         weight = _viewed(own_weight, ctx.parameters)
         # First over the axes along which a scale is shared: these sums serve it and the input.
@@ -195,12 +242,14 @@ class _Standardise(torch.autograd.Function):
             values = input.reshape(ctx.shape).to(mean.dtype)
             if torch.is_grad_enabled() or _has_tangent(input):
                 # To be differentiated again: then the statistics count as functions of the input.
-                mean, var = moments(values, ctx.axes)
+                mean, var, missed = moments(values, ctx.axes)
             inverse_std = torch.rsqrt(var + ctx.eps)
             # Adding 0 makes the mean differ between replicas if the gradients do, as in torch.func.jacrev, so
             # that what is made from it can be finished in place.
             mean = mean + grad.new_zeros(1)
             products = _sum((values - mean).mul_(grad), shared)
+            if shared:  # else sums are as large as the input, and no larger than what they are made of
+                products = torch.addcmul(products, missed, sums, value=-1)
             if weight is not None and weight_needed:
                 grad_weight = _dot(products, inverse_std, weight)
         if input_needed:
@@ -236,19 +285,19 @@ class _Standardise(torch.autograd.Function):
         stacked = [replicated(tensor, dim) for tensor, dim in zip(inputs[:3], in_dims[:3], strict=True)]
         shape, axes, parameters, eps = inputs[3:]
         shape, parameters = (info.batch_size, *shape), (info.batch_size, *parameters)
-        return _applied(*stacked, shape, axes, parameters, eps), (0, 0, 0)
+        return _applied(*stacked, shape, axes, parameters, eps), (0, 0, 0, 0)
 
 
 class _StandardiseForward(_Standardise):
     """The same with its derivative along a direction, for forward-mode differentiation."""
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _Standardise.setup_context(ctx, inputs, output)
         ctx.save_for_forward(*inputs[:3])
 
     @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, None, None]:
+    def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, None, None, None]:
         """Differentiate as the module's docstring does, along an input x', a scale and a shift:
 
         y' = gamma (x' - mean(x') - normalized mean(normalized x')) / s + gamma' normalized + beta'.
@@ -265,7 +314,7 @@ class _StandardiseForward(_Standardise):
         # What another derivative is taken of at the same time must stay so, the statistics included.
         with forward_ad._set_fwd_grad_enabled(True):
             values = input.reshape(ctx.shape).to(dtype)
-            mean, var = moments(values, ctx.axes)
+            mean, var, _ = moments(values, ctx.axes)
             inverse_std = torch.rsqrt(var + ctx.eps)
             normalized = (values - mean) * inverse_std
             along = torch.zeros_like(normalized)
@@ -278,10 +327,14 @@ class _StandardiseForward(_Standardise):
                 along = along + along_weight * normalized
             if along_bias is not None:
                 along = along + along_bias
-            return along.to(input.dtype).reshape(input.shape), None, None
+            return along.to(input.dtype).reshape(input.shape), None, None, None
 
 
-def _applied(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _applied(*given: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    if torch.jit.is_tracing():  # a trace cannot hold our backward pass: its own is autograd's
+        output, *statistics = _standardised(*given)
+        mean, var, missed = (statistic.detach() for statistic in statistics)
+        return output.view(given[0].shape), mean, var, missed
     # torch.compile takes no function that has a jvp.
     function = _Standardise if torch.compiler.is_compiling() else _StandardiseForward
     return function.apply(*given)
