@@ -287,7 +287,7 @@ class Comparison:
                     if self.target is None:
                         scores[part] = self.metric(population, split, split.validation).cpu()
                     else:
-                        scores[part] = -steps_to(history, self.target)
+                        scores[part] = _soon(history, self.target)
             return scores
 
         return score
@@ -326,6 +326,12 @@ class Comparison:
             callback=None if callback is None else lambda step: callback(population, step),
             label=label,
         )
+
+
+def _soon(history: History, target: float) -> Tensor:
+    """Minus the steps to a target; of those that never reach it, the closer is the better, (R,)."""
+    missing = target - torch.stack(list(history.values)).amax(0)
+    return -steps_to(history, target) - missing.clamp_min(0)
 
 
 def steps_to(history: History, target: float) -> Tensor:
