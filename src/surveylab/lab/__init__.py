@@ -1,13 +1,32 @@
 """How an experiment is run and judged: replicas trained at once, real data, evidence, figures.
 
-A chapter begins with `begin`, trains each `Population` on `digits` or `photos`, and ends each question
-with `check`.
+A chapter begins with `begin`, trains each `Population` on a data set such as `mnist1d`, and ends each
+question with `check`.
 """
 
 from surveylab.lab import models, plots, recurrent, style
 from surveylab.lab.candidate import CandidateError, compare, load_candidate
 from surveylab.lab.comparison import Comparison, slope
-from surveylab.lab.data import Dataset, Split, digits, photograph, photos, scenes
+from surveylab.lab.data import (
+    BASELINES,
+    Baseline,
+    Corpus,
+    Dataset,
+    Document,
+    Split,
+    baseline,
+    colour_moments,
+    digits,
+    english,
+    fashion,
+    mnist,
+    mnist1d,
+    mnist_8x8,
+    photograph,
+    photos,
+    pycode,
+    scenes,
+)
 from surveylab.lab.evidence import NotReproducedError, check, say, show_source, summary
 from surveylab.lab.influence import influence_on
 from surveylab.lab.landscape import gradients, moved, norms
@@ -20,10 +39,14 @@ from surveylab.lab.tuning import TuningError, sweeps, tuned
 from surveylab.lab.watching import progress
 
 __all__ = [
+    "BASELINES",
+    "Baseline",
     "CandidateError",
     "Comparison",
+    "Corpus",
     "Dataset",
     "DeviceError",
+    "Document",
     "NotReproducedError",
     "Population",
     "Run",
@@ -31,18 +54,25 @@ __all__ = [
     "Stream",
     "TuningError",
     "accuracy",
+    "baseline",
     "batch_order",
     "begin",
     "check",
+    "colour_moments",
     "compare",
     "cross_entropy",
     "current",
     "digits",
+    "english",
+    "fashion",
     "gradients",
     "influence_on",
     "interleaved",
     "load_candidate",
     "make_streams",
+    "mnist",
+    "mnist1d",
+    "mnist_8x8",
     "models",
     "moved",
     "norms",
@@ -51,6 +81,7 @@ __all__ = [
     "plots",
     "predict",
     "progress",
+    "pycode",
     "recurrent",
     "say",
     "scenes",
