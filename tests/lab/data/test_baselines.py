@@ -29,9 +29,9 @@ def test_the_known_scores_are_computed(name: str) -> None:
 
 
 def test_colours_say_more_than_pixels_to_a_support_vector_machine() -> None:
-    split = lab.photos().split(lab.make_streams(1000, 3, 1), train=256, validation=100, test=500)
+    split = lab.photos().split(lab.make_streams(1000, 2, 1), train=256, validation=100, test=300)
     moments = lab.baseline(split, features=lab.colour_moments)
-    assert moments.shape == (3,) and moments.dtype == torch.float64
+    assert moments.shape == (2,) and moments.dtype == torch.float64
     assert (moments > lab.baseline(split)).all()
     assert lab.baseline(split, replicas=1, features=lab.colour_moments).tolist() == moments[:1].tolist()
 
@@ -90,7 +90,8 @@ def test_an_n_gram_model_knows_what_repeats_and_nothing_of_noise() -> None:
     for documents in (alike, noise):
         split = Corpus.cut("toy", documents, 15).split(lab.make_streams(0, 1, 1), train=500, test=50)
         bits.append(float(lab.baseline(split, "5-gram")))
-    assert bits[0] < 0.3 and 7.9 < bits[1] < 8.6
+    # Nobody predicts noise in less than eight bits a byte; what was memorised in vain costs some more.
+    assert bits[0] < 0.3 and 7.99 < bits[1] < 9.5
 
 
 def test_methods_are_refused_where_they_do_not_serve() -> None:
