@@ -3,15 +3,24 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 LAB_READY := .venv/.ready-lab
+DATA_READY := .venv/.ready-data
+# Once for each environment. Where data cannot be had, only the chapters that need it are affected.
+DATA = @test $(DATA_READY) -nt $(READY) || $(MAKE) --no-print-directory data || \
+  echo 'make: going on without it' >&2
 # Tests and short runs want one thread: two such processes then share two cores well.
 ONE := OMP_NUM_THREADS=1
 
-.PHONY: book serve lab pdf test check setup lint hooks audit clean
+.PHONY: book data serve lab pdf test check setup lint hooks audit clean
 .DELETE_ON_ERROR:
 
 book: $(READY)  ## execute stale chapters, build the pages, say where to open them
+	$(DATA)
 	$(BIN)/surveylab run
 	$(BIN)/surveylab build
+
+data: $(READY)  ## fetch and prepare the data that no package carries, with progress
+	@$(BIN)/python -m surveylab.lab.data
+	@touch $(DATA_READY)
 
 serve: PORT ?= 8000
 serve: book  ## show the book at http://localhost:8000 (PORT=... for another)
@@ -28,6 +37,7 @@ pdf: book  ## the whole book as one PDF, which needs a Chromium
 	$(BIN)/surveylab build --pdf
 
 test: $(READY) lint  ## everything: unit tests, chapters at smoke, verification, the book twice, re-execution
+	$(DATA)
 	$(BIN)/surveylab run --profile smoke
 	$(BIN)/surveylab verify --recompute-only
 	$(BIN)/surveylab build --force

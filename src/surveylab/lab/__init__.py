@@ -7,7 +7,26 @@ A chapter begins with `begin`, draws data, trains the arms of a `Comparison`, an
 from surveylab.lab import models, plots, schedules
 from surveylab.lab.candidate import CandidateError, compare, load_candidate
 from surveylab.lab.comparison import Arm, Comparison, Trained, percent_right, slope, steps_to
-from surveylab.lab.data import Dataset, Split, digits, photograph, photos, scenes
+from surveylab.lab.data import (
+    BASELINES,
+    Baseline,
+    Corpus,
+    Dataset,
+    Document,
+    Split,
+    baseline,
+    colour_moments,
+    digits,
+    english,
+    fashion,
+    mnist,
+    mnist1d,
+    mnist_8x8,
+    photograph,
+    photos,
+    pycode,
+    scenes,
+)
 from surveylab.lab.evidence import NotReproducedError, check, say, show_source, summary
 from surveylab.lab.objectives import Batch, Objective, cross_entropy, squared_error, supervised
 from surveylab.lab.population import Population
@@ -19,12 +38,16 @@ from surveylab.lab.tuning import TuningError, sweeps
 from surveylab.lab.watching import progress
 
 __all__ = [
+    "BASELINES",
     "Arm",
+    "Baseline",
     "Batch",
     "CandidateError",
     "Comparison",
+    "Corpus",
     "Dataset",
     "DeviceError",
+    "Document",
     "History",
     "NotReproducedError",
     "Objective",
@@ -35,17 +58,24 @@ __all__ = [
     "Trained",
     "TuningError",
     "accuracy",
+    "baseline",
     "batch_order",
     "begin",
     "check",
+    "colour_moments",
     "compare",
     "cross_entropy",
     "current",
     "digits",
+    "english",
+    "fashion",
     "interleaved",
     "load_candidate",
     "make_streams",
     "mean_loss",
+    "mnist",
+    "mnist1d",
+    "mnist_8x8",
     "models",
     "percent_right",
     "photograph",
@@ -53,6 +83,7 @@ __all__ = [
     "plots",
     "predict",
     "progress",
+    "pycode",
     "say",
     "scenes",
     "schedules",

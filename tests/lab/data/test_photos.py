@@ -1,33 +1,23 @@
-"""The data: real, the same each time, from nowhere but the installed packages, and split fairly."""
+"""Photographs and digits: the same each time, from nowhere but the installed packages, and split fairly."""
 
 from __future__ import annotations
 
-import socket
-from typing import Any
+from importlib import import_module
 
 import numpy as np
 import pytest
 import torch
-from toy_data import toy
 
 from surveylab import lab
-from surveylab.lab import data as module
+
+# The package has a function of the module's name.
+module = import_module("surveylab.lab.data.photos")
 
 SHA = {
     "digits": "fea03068f0fb61ecafecd121b1d350140fc7df6c3b4181fde7f4525ba36324a8",
     "photos": "c0b442c4334c8f3a1baf2debf7ea5b9373bdb8f9e88e789c560429f00bc65968",
     "scenes": "c58a35626418c01b3554b0e0aa339cc2c7f728c56c43edb1d8009412af1a3e87",
 }
-
-
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any, **__: Any) -> Any:
-        raise AssertionError("the network was used")
-
-    for name in ("connect", "connect_ex", "sendto"):
-        monkeypatch.setattr(socket.socket, name, refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
 @pytest.mark.usefixtures("offline")
@@ -39,13 +29,6 @@ def test_made_anew_they_are_what_they_were() -> None:
         assert data.sha256 == again.sha256 == SHA[data.name]
         assert torch.equal(data.x, again.x) and torch.equal(data.y, again.y)
         assert data.source == {"name": data.name, "sha256": SHA[data.name]}
-
-
-def test_checksum_covers_pixels_labels_and_shape() -> None:
-    x, y = np.arange(12, dtype=np.uint8), np.zeros(3, dtype=np.int64)
-    sums = {module._checksum(*arrays) for arrays in [(x, y), (x[::-1], y), (x, y + 1), (x.reshape(3, 4), y)]}
-    assert len(sums) == 4
-    assert module._checksum(x[::-1].copy(), y) in sums  # content, not memory layout
 
 
 def test_digits() -> None:
@@ -105,22 +88,6 @@ def test_halves_share_no_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
         assert one.min() == 0 and two.max() == shapes[file][1] - 1  # and they reach the borders
 
 
-@pytest.mark.parametrize("data", [lab.digits(), lab.photos()], ids=["digits", "photos"])
-def test_splits(data: lab.Dataset) -> None:
-    sizes = {"train": 400, "validation": 100, "test": 200}
-    many, few = (data.split(lab.make_streams(0, r), **sizes) for r in (8, 2))
-    drawn = torch.cat([many.train, many.validation, many.test], dim=1)
-    assert {name: getattr(many, name).shape[1] for name in sizes} == sizes
-    assert all(len(row.unique()) == 700 for row in drawn)  # disjoint, none twice
-    assert len({tuple(row.tolist()) for row in drawn}) == 24
-    for name in sizes:
-        alike = getattr(many, name).view(3, 8, -1)[:, :2].flatten(0, 1)
-        assert torch.equal(getattr(few, name), alike)
-    x, y = many.get(many.test[:, :5])
-    assert torch.equal(x[3], data.x[many.test[3, :5]]) and torch.equal(y[3], data.y[many.test[3, :5]])
-    assert (data.y[many.train[0]].bincount(minlength=10) > 15).all()
-
-
 def test_photos_train_and_test_on_different_halves() -> None:
     data = lab.photos()
     assert data.half is not None
@@ -136,22 +103,8 @@ def test_photos_train_and_test_on_different_halves() -> None:
     assert 0.3 < np.mean(sides) < 0.7  # which half teaches is drawn, by class and replicate
 
 
-def test_standardised_and_moved() -> None:
-    data = lab.photos().standardised()
-    assert abs(float(data.x.mean())) < 1e-4 and float(data.x.var()) == pytest.approx(1, abs=1e-4)
-    assert data.source == lab.photos().source  # the same data, seen otherwise
-    assert lab.photos().x.max() <= 1  # and what is kept is left alone
-    moved = data.to("meta")
-    assert moved.x.is_meta and moved.y.is_meta and not data.x.is_meta
-
-
 def test_bad_input() -> None:
     streams = lab.make_streams(0, 2)
-    with pytest.raises(ValueError, match=r"toy has 40 examples; .* asks for 41: ask for fewer"):
-        toy().split(streams, train=20, validation=1, test=20)
-    assert toy().split(streams, train=20, validation=0, test=20).validation.shape == (6, 0)
-    with pytest.raises(ValueError, match="at least 0; got 5, -1 and 3"):
-        toy().split(streams, train=5, validation=-1, test=3)
     with pytest.raises(
         ValueError, match=r"1600 for testing; .* asks for 1601 and test for 10: ask for fewer"
     ):
@@ -162,12 +115,3 @@ def test_bad_input() -> None:
         lab.photograph("dog")
     with pytest.raises(FileNotFoundError, match=r"absent\.png is missing from skimage.data: reinstall"):
         module._photograph("skimage.data", "absent.png")
-
-
-def test_shrunk_images_average_blocks_and_keep_the_rest() -> None:
-    data = lab.photos()
-    small = data.shrunk(2)
-    assert small.x.shape == (3200, 3, 16, 16) and small.source == data.source
-    torch.testing.assert_close(small.x[5, 1, 3, 4], data.x[5, 1, 6:8, 8:10].mean())
-    with pytest.raises(ValueError, match="factor must divide the images' 32x32 pixels; got 3"):
-        data.shrunk(3)
