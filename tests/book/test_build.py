@@ -102,7 +102,7 @@ def test_only_what_differs_is_written(book: Path, tmp_path: Path) -> None:
 
 
 def test_wording_is_mended_without_executing(book: Path) -> None:
-    path = book / "book/claims.yml"
+    path = book / "book/claims/demo/one.yml"
     path.write_text(path.read_text(encoding="utf-8").replace("It scales.", "It grows."), encoding="utf-8")
     files = stage(book)
     assert b"It grows." in files["demo/one.ipynb"] and b"It grows." in files["ledger.md"]

@@ -14,12 +14,12 @@ import yaml
 
 from surveylab.claims import load_claims
 from surveylab.press.project import PressError
+from surveylab.press.review_text import chapters_of, load_review
 from surveylab.press.site import markup
 from surveylab.press.site.badges import with_badges
 from surveylab.press.site.evidence import Findings, load_findings
 from surveylab.press.site.pages import ledger, overview, provenance, review
 from surveylab.press.site.pages.header import add_header
-from surveylab.press.site.review_text import chapters_of, load_review
 
 ROOT = Path(__file__).parents[2]
 
@@ -283,7 +283,7 @@ def test_the_table_of_contents_lists_the_chapters_in_the_reviews_order() -> None
 
 def test_each_published_chapter_has_a_claim_for_each_of_its_statements() -> None:
     sections = load_review(ROOT / "book/review_text.yml")
-    claims = load_claims(ROOT / "book/claims.yml", bibliography=ROOT / "book/references.bib")
+    claims = load_claims(ROOT / "book/claims", bibliography=ROOT / "book/references.bib")
     covered = {statement for claim in claims.values() for statement in claim.covers}
     for chapter in chapters_of(sections):
         if (ROOT / f"book/{chapter.name}.ipynb").exists():

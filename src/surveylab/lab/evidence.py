@@ -44,7 +44,7 @@ def check(claim: str, values: Any = None, *, data: Dataset | None = None) -> Non
     """Judge a claim by its replicates' values and show the verdict with all that it rests on.
 
     Args:
-        claim: The claim's id in ``book/claims.yml``.
+        claim: The claim's id in ``book/claims/``.
         values: For an experiment one value a replicate, (3, n) or (3n,); for an identity the errors; for a
             measurement the log-ratios; for a source nothing.
         data: What the values were measured on.
@@ -58,7 +58,7 @@ def check(claim: str, values: Any = None, *, data: Dataset | None = None) -> Non
     if claim not in run.claims:
         near = get_close_matches(claim, run.claims, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise KeyError(f"claim {claim!r} is not in book/claims.yml{hint}")
+        raise KeyError(f"claim {claim!r} is not in book/claims/{hint}")
     entry = run.claims[claim]
     if entry.chapter != run.chapter:
         raise ValueError(f"claim {claim!r} belongs to {entry.chapter}; this run is {run.chapter}")

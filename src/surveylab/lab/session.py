@@ -17,6 +17,7 @@ from surveylab.claims import (
     Claim,
     Evidence,
     RecordError,
+    claims_files,
     find_root,
     load_claims,
     provenance_of,
@@ -116,11 +117,12 @@ def begin(chapter: str, *, profile: str = "standard", seed: int = 0, device: str
         # At smoke nothing is compared, and on a busy computer two threads wait for each other for minutes.
         torch.set_num_threads(1 if profile == "smoke" else min(THREADS, len(_usable_cores())))
     root = find_root(packaged=True)
-    claims = load_claims(root / "book" / "claims.yml")
-    if not any(claim.chapter == chapter for claim in claims.values()):
-        known = ", ".join(sorted({claim.chapter for claim in claims.values()})) or "none"
+    claims = load_claims(root / "book" / "claims")
+    known = claims_files(root / "book" / "claims")
+    if chapter not in known:
         raise ValueError(
-            f"chapter {chapter!r} has no claim in book/claims.yml; chapters with claims: {known}"
+            f"chapter {chapter!r} has no claims file book/claims/{chapter}.yml; "
+            f"chapters with one: {', '.join(known) or 'none'}"
         )
     _current = Run(chapter, profile, seed, chosen, root, claims)
     record = {
