@@ -12,25 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surveylab.claims import record
-from surveylab.press.errors import ChapterFailed, PressError, WrongUse
+from surveylab.press.errors import ChapterFailed as ChapterFailed  # all errors are imported from here
+from surveylab.press.errors import PressError, WrongUse
 from surveylab.press.review_text import Section, chapters_of, load_review
 
 if TYPE_CHECKING:
     from surveylab.claims import Claim
-
-__all__ = [
-    "INJECTED",
-    "ChapterFailed",
-    "Notebook",
-    "PressError",
-    "Project",
-    "WrongUse",
-    "ensure_writable",
-    "listed",
-    "own_cells",
-    "text_of",
-    "write_atomically",
-]
 
 Notebook = dict[str, Any]
 
