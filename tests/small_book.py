@@ -108,12 +108,6 @@ def make_book(root: Path) -> Path:
         "book/data.md": "# Data\n\n## Tiny\n\nA little.\n",
         "book/references.md": "# References\n\n```{bibliography}\n:all:\n```\n",
         "book/api/claims.md": API,
-        "_toc.yml": "format: jb-book\nroot: intro\nparts:\n"
-        "  - caption: Evidence\n    chapters: [{file: ledger}, {file: corrections}, {file: review}]\n"
-        "  - caption: Method\n    chapters: [{file: data}]\n"
-        "  - caption: Demo\n    chapters: [{file: demo/one}, {file: demo/two}]\n"
-        "  - caption: Later\n    chapters: [{file: later/three}]\n"
-        "  - caption: Reference\n    chapters: [{file: api/claims}, {file: references}]\n",
     }
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)

@@ -101,7 +101,7 @@ def test_only_what_differs_is_written(book: Path, tmp_path: Path) -> None:
     assert not (source / "old/page.md").exists()
 
 
-def test_wording_is_mended_without_executing(book: Path) -> None:
+def test_wording_is_corrected_without_executing(book: Path) -> None:
     path = book / "book/claims/demo/one.yml"
     path.write_text(path.read_text(encoding="utf-8").replace("It scales.", "It grows."), encoding="utf-8")
     files = stage(book)
@@ -131,7 +131,7 @@ def test_a_full_edition_stands_below_its_chapter_without_its_labels(book: Path) 
 
 def test_a_published_chapter_that_the_contents_lack_is_named(book: Path) -> None:
     (book / "book/demo/one.ipynb").rename(book / "book/demo/nine.ipynb")
-    with pytest.raises(PressError, match=r"nine\.ipynb is published, but _toc\.yml does not name it"):
+    with pytest.raises(PressError, match=r"nine\.ipynb is published, but book/review_text\.yml has no such"):
         stage(book)
 
 

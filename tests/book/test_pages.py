@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import small_book
-import yaml
 
 from surveylab.claims import load_claims
 from surveylab.press.project import PressError
@@ -267,18 +266,6 @@ def test_the_review_has_all_its_statements() -> None:
     statements = [id for chapter in chapters_of(sections) for id in chapter.statements]
     assert len(statements) == len(set(statements)) == 129
     assert len(list(chapters_of(sections))) == 24
-
-
-def test_the_table_of_contents_lists_the_chapters_in_the_reviews_order() -> None:
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    listed = [
-        (part["caption"], item["file"])
-        for part in toc["parts"]
-        for item in part["chapters"]
-        if "/" in item["file"] and not item["file"].startswith("api/")
-    ]
-    sections = load_review(ROOT / "book/review_text.yml")
-    assert listed == [(section.title, chapter.name) for section in sections for chapter in section.chapters]
 
 
 def test_each_published_chapter_has_a_claim_for_each_of_its_statements() -> None:

@@ -17,6 +17,7 @@ from surveylab.press.run.usage import public_name
 
 _LIBRARY = "surveylab"
 _TITLES = {"lab": "The lab", "claims": "Claims and verdicts"}
+_EXCEPTIONS = ("Error", "Exception", "Warning")  # how the names of their bases end
 _UNSHOWN = {"press", "packaged"}  # the press has a page of another kind; the other is no room
 
 
@@ -106,6 +107,8 @@ def _objects(module: str, path: Path, packages: Mapping[str, Path]) -> Iterator[
         if not about and room == module:
             continue
         match node:
+            case ast.ClassDef() if any(ast.unparse(base).endswith(_EXCEPTIONS) for base in node.bases):
+                kind = f".. autoexception:: {name}\n   :members:\n"
             case ast.ClassDef():
                 kind = f".. autoclass:: {name}\n   :members:\n"
             case ast.FunctionDef():
