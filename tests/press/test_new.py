@@ -57,7 +57,7 @@ def test_it_writes_what_a_chapter_needs_and_says_so(checkout, surveylab):
     assert all(path in said.out for path in WRITTEN)
     with (checkout / "src/surveylab/adaptive/__init__.py").open("a") as file:
         file.write("# mine\n")
-    # A second chapter of the section leaves the room as it is.
+    # A second chapter of the section leaves its package as it is.
     assert surveylab("new", "adaptive/optimizers").code == 0
     assert "# mine" in (checkout / "src/surveylab/adaptive/__init__.py").read_text()
     assert len(files(checkout) - before) == len(WRITTEN) + 3
@@ -162,13 +162,13 @@ def test_a_chapter_is_six_files_and_a_section_one_and_the_book_shows_them(checko
     """From the command to the page: one claim, one method, its test; then publish and build."""
     before = files(checkout)
     surveylab("new", CHAPTER)
-    room = checkout / "src/surveylab/adaptive"
-    (room / "swish.py").write_text(
+    package = checkout / "src/surveylab/adaptive"
+    (package / "swish.py").write_text(
         '"""Swish: an input times its own sigmoid."""\n\nfrom torch import Tensor\n\n\n'
         'def swish(x: Tensor) -> Tensor:\n    """``x * sigmoid(x)``, of any shape."""\n'
         "    return x * x.sigmoid()\n"
     )
-    (room / "__init__.py").write_text(
+    (package / "__init__.py").write_text(
         '"""Adaptive mechanisms."""\n\nfrom surveylab.adaptive.swish import swish\n\n__all__ = ["swish"]\n'
     )
     claim = {"id": "act-swish", "says": "Swish gates itself.", "covers": ["act-swish"], "kind": "identity"}

@@ -51,7 +51,7 @@ candidate = None  # "package.module:Class": your own method joins the comparison
 
 
 def new(project: Project, name: str, say: Callable[[str], None]) -> None:
-    """Write the skeleton of a chapter: source, claims and test, and for a new section its room.
+    """Write the skeleton of a chapter: source, claims and test, and for a new section its package.
 
     Args:
         project: The checkout.
@@ -72,9 +72,9 @@ def new(project: Project, name: str, say: Callable[[str], None]) -> None:
     there = [project.shown(path) for path in files if path.exists()]
     if there:
         raise WrongUse(f"{name} has been begun: {', '.join(there)} is there already, and nothing was written")
-    room = project.root / "src" / "surveylab" / section.name / "__init__.py"
-    if not room.exists():
-        files[room] = f'"""{section.title}: the methods of the review."""\n\n__all__: list[str] = []\n'
+    package = project.root / "src" / "surveylab" / section.name / "__init__.py"
+    if not package.exists():
+        files[package] = f'"""{section.title}: the methods of the review."""\n\n__all__: list[str] = []\n'
     for path, text in files.items():
         write_atomically(path, text)
     say("\n".join([f"{name}: written", *(f"    {project.shown(path)}" for path in files)]))
@@ -102,10 +102,10 @@ def _find(project: Project, name: str) -> tuple[Section, Chapter]:
                 return section, chapter
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    waiting = [chapter for chapter in known if not project.source(chapter).exists()]
+    unwritten = [chapter for chapter in known if not project.source(chapter).exists()]
     raise WrongUse(
         f"the review has no chapter '{name}': {hint}A chapter begins in book/review_text.yml, with the "
-        f"sentences it is to examine. Not yet begun: {', '.join(waiting) or 'none'}"
+        f"sentences it is to examine. Without a source so far: {', '.join(unwritten) or 'none'}"
     )
 
 

@@ -94,14 +94,16 @@ class Project:
         """Resolve the chapters named on the command line; none named means all.
 
         A chapter may be given as `section/chapter`, as its last part where that is unambiguous, or as the
-        path of its source (what a shell completes).
+        path of its source (what a shell completes). Every command on chapters begins here, so that a mistake
+        in the claims is said before anything runs.
 
         Raises:
-            WrongUse: an unknown or ambiguous name, with the closest one and the list.
+            WrongUse: an unknown or ambiguous name, with the closest one and the list; a mistake in a claim.
         """
         if not self.chapters:
             raise WrongUse(f"there is no chapter under {self.root / 'notebooks'}")
         chosen = [self._resolve(name) for name in names] or self.chapters
+        self.claims  # noqa: B018 - read here for its errors
         return list(dict.fromkeys(chosen))
 
     def _resolve(self, name: str) -> str:

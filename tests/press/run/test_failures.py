@@ -186,7 +186,7 @@ def test_mistakes_in_the_claims_are_said_before_anything_runs(root, surveylab, p
     path = root / "book/claims/demo/one.yml"
     path.write_text(path.read_text().replace("margin: 1.0", "margn: 1.0"))
     before = page.read_bytes()
-    for command in (["run"], ["status"], ["verify"]):
+    for command in (["run"], ["status"], ["verify"], ["replicate", "--seed", "7"], ["tune", "one"]):
         said = surveylab(*command)
         assert said.code == 2
         assert said.err.startswith("surveylab: book/claims/demo/one.yml:6: claim tiny-gain: ")

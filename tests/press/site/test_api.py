@@ -1,4 +1,4 @@
-"""The API reference follows from the code: what a room exports, then what else has a description."""
+"""The API reference follows from the code: what a package exports, then what else has a description."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def packages(tmp_path: Path) -> dict[str, Path]:
     return {"surveylab": tmp_path / "surveylab"}
 
 
-def test_the_pages_are_those_of_the_rooms_in_the_reviews_order(packages: dict[str, Path]) -> None:
+def test_the_pages_are_those_of_the_packages_in_the_reviews_order(packages: dict[str, Path]) -> None:
     review = [Section("waves", "Of waves", (), ()), Section("later", "Later", (), ())]
     pages = api_pages(packages, review)
     assert list(pages) == ["index", "waves", "claims", "cli", "press"]
@@ -41,7 +41,7 @@ def test_the_pages_are_those_of_the_rooms_in_the_reviews_order(packages: dict[st
     assert "- [`surveylab.claims`](claims.md): What a claim is.\n" in pages["index"]
 
 
-def test_each_object_stands_under_the_name_that_its_room_gives_it(packages: dict[str, Path]) -> None:
+def test_each_object_stands_under_the_name_that_its_package_gives_it(packages: dict[str, Path]) -> None:
     page = api_pages(packages, [])["waves"]
     sections = dict(part.split("\n", 1) for part in page.split("## ")[1:])
     assert list(sections) == ["deep", "deep.sea", "sine"]

@@ -1,7 +1,7 @@
-"""The pages of the API reference. They follow from the code of each room, which is read and not imported.
+"""The pages of the API reference. They follow from the code of each package, which is read, not imported.
 
-An object is described under the name by which its room exports it (`__all__`), the others under the module
-that holds them: the names that chapters use when they link here.
+An object is described under the name by which its package exports it, the others under the module that holds
+them: the names that chapters use when they link here.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from surveylab.press.run.usage import public_name
 _LIBRARY = "surveylab"
 _TITLES = {"lab": "The lab", "claims": "Claims and verdicts"}
 _EXCEPTIONS = ("Error", "Exception", "Warning")  # how the names of their bases end
-_UNSHOWN = {"press", "packaged"}  # the press has a page of another kind; the other is no room
+_UNSHOWN = {"press", "packaged"}  # the press has a page of another kind; the other holds no code
 
 
 def api_pages(packages: Mapping[str, Path], review: Iterable[Section]) -> dict[str, str]:
-    """The pages by their names below `api/`, in reading order: the sections' rooms, lab, claims, the command.
+    """The pages by their names below `api/`, in reading order: the sections, lab, claims, the command.
 
     Args:
         packages: Name and folder of each package of the library.
-        review: The review's sections; their titles are those of their rooms' pages.
+        review: The review's sections; their titles are those of their pages.
     """
     folder = packages[_LIBRARY]
     sections = {section.name: section.title for section in review}
     titles = {name: sections.get(name, name) for name in sections} | _TITLES
     there = sorted(init.parent.name for init in folder.glob("*/__init__.py"))
     order = [*(name for name in titles if name in there), *(name for name in there if name not in titles)]
-    rooms = {name: titles.get(name, name) for name in order if name not in _UNSHOWN}
+    shown = {name: titles.get(name, name) for name in order if name not in _UNSHOWN}
     return {
-        "index": _index({name: _first_sentence(folder / name / "__init__.py") for name in rooms}),
-        **{name: _room(f"{_LIBRARY}.{name}", title, packages) for name, title in rooms.items()},
+        "index": _index({name: _first_sentence(folder / name / "__init__.py") for name in shown}),
+        **{name: _package(f"{_LIBRARY}.{name}", title, packages) for name, title in shown.items()},
         "cli": _command(),
         "press": _press(),
     }
 
 
-def _index(rooms: Mapping[str, str]) -> str:
-    lines = [f"- [`{_LIBRARY}.{name}`]({name}.md): {about}" for name, about in rooms.items()]
+def _index(shown: Mapping[str, str]) -> str:
+    lines = [f"- [`{_LIBRARY}.{name}`]({name}.md): {about}" for name, about in shown.items()]
     return "\n".join(
         [
             "# Library\n",
@@ -63,8 +63,8 @@ def _first_sentence(path: Path) -> str:
     return re.split(r"(?<=[.!?]) ", text, maxsplit=1)[0]
 
 
-def _room(name: str, title: str, packages: Mapping[str, Path]) -> str:
-    """A room's page: what it is, then each of its modules with the objects that it defines."""
+def _package(name: str, title: str, packages: Mapping[str, Path]) -> str:
+    """A package's page: what it is, then each of its modules with the objects that it defines."""
     folder = packages[_LIBRARY].joinpath(*name.split(".")[1:])
     modules = {}
     for path in sorted(folder.rglob("*.py")):
@@ -91,7 +91,7 @@ def _rst(*directives: str) -> str:
 def _objects(module: str, path: Path, packages: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
     """The public name and the directive of each object that a module defines and the reference shows.
 
-    All that a room exports is shown; of the rest, what has a description.
+    All that a package exports is shown; of the rest, what has a description.
     """
     code = path.read_text(encoding="utf-8")
     body = ast.parse(code).body
@@ -103,8 +103,8 @@ def _objects(module: str, path: Path, packages: Mapping[str, Path]) -> Iterator[
         if not name or name.startswith("_"):
             continue
         full = public_name(f"{module}.{name}", packages)
-        room = full.rpartition(".")[0]
-        if not about and room == module:
+        owner = full.rpartition(".")[0]
+        if not about and owner == module:
             continue
         match node:
             case ast.ClassDef() if any(ast.unparse(base).endswith(_EXCEPTIONS) for base in node.bases):
@@ -115,7 +115,7 @@ def _objects(module: str, path: Path, packages: Mapping[str, Path]) -> Iterator[
                 kind = f".. autofunction:: {name}\n"
             case _:  # autodoc finds no comment of a constant that another module exports
                 kind = f".. py:data:: {name}\n" + (f"\n   {about}\n" if about else "")
-        yield full, f".. currentmodule:: {room}\n\n{kind}"
+        yield full, f".. currentmodule:: {owner}\n\n{kind}"
 
 
 def _constant(node: ast.stmt) -> str:
