@@ -116,7 +116,7 @@ def test_bookmarks_contents_and_links_lead_to_the_page_they_name(printed: Path) 
                 titles[item.title] = reader.get_destination_page_number(item)
 
     walk(reader.outline)
-    assert {"Demo", "The first chapter", "Provenance", "Ledger", "References"} <= set(titles)
+    assert {"Demonstration", "The first chapter", "Provenance", "Ledger", "References"} <= set(titles)
     for title in ("The first chapter", "Ledger", "References", "Provenance"):
         assert title in texts[titles[title]]
     listed = texts[1][texts[1].index("Contents") :]
