@@ -10,13 +10,13 @@ from setuptools.command.build_py import build_py
 
 
 class BuildWithClaims(build_py):
-    """As ever, and then `book/claims.yml` and `book/tuning/` into `surveylab/packaged/`."""
+    """As ever, and then `book/claims/` and `book/tuning/` into `surveylab/packaged/`."""
 
     def run(self) -> None:
         super().run()
         if self.editable_mode:  # the checkout itself is there
             return
-        for path in [Path("book/claims.yml"), *sorted(Path("book/tuning").rglob("*.json"))]:
+        for path in sorted([*Path("book/claims").rglob("*.yml"), *Path("book/tuning").rglob("*.json")]):
             target = Path(self.build_lib, "surveylab", "packaged", path)
             target.parent.mkdir(parents=True, exist_ok=True)
             self.copy_file(str(path), str(target))

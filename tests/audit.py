@@ -36,8 +36,8 @@ def audit(ask: Callable[[], str] = ask) -> int:
         return 1 if os.environ.get("CI") == "true" else 0
     bad = [(package, hole) for package in seen for hole in package["vulns"]]
     for package, hole in bad:
-        mended = ", ".join(hole["fix_versions"]) or "no version yet"
-        print(f"{package['name']} {package['version']}: {hole['id']}, mended in {mended}")
+        fixed = ", ".join(hole["fix_versions"]) or "no version yet"
+        print(f"{package['name']} {package['version']}: {hole['id']}, fixed in {fixed}")
     skipped = [package["name"] for package in found if "skip_reason" in package]
     print(f"audit: {len(seen)} packages looked up, {len(bad)} vulnerabilities")
     if skipped:

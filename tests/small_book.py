@@ -38,7 +38,6 @@ REVIEW = """\
 CLAIMS = """\
 - id: good
   says: The method gains <a point>.
-  chapter: demo/one
   covers: [st-good]
   kind: experiment
   effect: Gain of the method.
@@ -48,17 +47,17 @@ CLAIMS = """\
   cite: [someone2020]
   history:
     - {date: 2026-01-31, change: The margin was 2., why: It was copied.}
-- {id: fast, says: It is fast., chapter: demo/one, covers: [st-split], kind: experiment,
+- {id: fast, says: It is fast., covers: [st-split], kind: experiment,
    effect: Time., unit: s, margin: 1.0, why: A second., corrects: It is exact but slow.}
-- {id: exact, says: It is exact., chapter: demo/one, covers: [st-split], kind: identity,
+- {id: exact, says: It is exact., covers: [st-split], kind: identity,
    effect: Error., unit: units, margin: 0.001, why: Rounding.}
-- {id: never, says: It never fails., chapter: demo/one, covers: [st-wrong], kind: identity,
+- {id: never, says: It never fails., covers: [st-wrong], kind: identity,
    effect: Error., margin: 0.001, why: Rounding.}
-- {id: open, says: It scales., chapter: demo/one, covers: [st-open], kind: experiment,
+- {id: open, says: It scales., covers: [st-open], kind: experiment,
    effect: Slope., unit: points, margin: 1.0, why: As above.}
-- {id: paper, says: The paper says so., chapter: demo/one, covers: [st-good], kind: source,
+- {id: paper, says: The paper says so., covers: [st-good], kind: source,
    cite: [someone2020], place: Table 1}
-- {id: extra, says: A control holds., chapter: demo/one, kind: experiment,
+- {id: extra, says: A control holds., kind: experiment,
    effect: Control., unit: points, margin: 1.0, why: As above.}
 """
 
@@ -102,19 +101,13 @@ def make_book(root: Path) -> Path:
     """Write the project and return its root."""
     files = {
         "book/review_text.yml": REVIEW,
-        "book/claims.yml": CLAIMS,
+        "book/claims/demo/one.yml": CLAIMS,
         "book/references.bib": BIBLIOGRAPHY,
         "book/intro.md": "# A small book\n\n{{statements}} statements.\n\n{{summary}}\n\n{{wall}}\n\n"
         "{{effects}}\n\n{{legend}}\n",
         "book/data.md": "# Data\n\n## Tiny\n\nA little.\n",
         "book/references.md": "# References\n\n```{bibliography}\n:all:\n```\n",
         "book/api/claims.md": API,
-        "_toc.yml": "format: jb-book\nroot: intro\nparts:\n"
-        "  - caption: Evidence\n    chapters: [{file: ledger}, {file: corrections}, {file: review}]\n"
-        "  - caption: Method\n    chapters: [{file: data}]\n"
-        "  - caption: Demo\n    chapters: [{file: demo/one}, {file: demo/two}]\n"
-        "  - caption: Later\n    chapters: [{file: later/three}]\n"
-        "  - caption: Reference\n    chapters: [{file: api/claims}, {file: references}]\n",
     }
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +129,7 @@ def evidence(claims: dict[str, Claim]) -> dict[str, Evidence]:
 
 def published(root: Path) -> dict[str, Any]:
     """The executed chapter."""
-    claims = load_claims(root / "book/claims.yml")
+    claims = load_claims(root / "book/claims")
     run = (
         {"text/plain": "standard: 3 x 8 replicates"},
         {"surveylab": {"run": {"chapter": CHAPTER, **RECORD}}},

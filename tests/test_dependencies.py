@@ -142,7 +142,7 @@ UNKNOWN = {"name": "unknown", "skip_reason": "not found"}
     ("printed", "in_ci", "code", "says"),
     [
         (answer(FINE), "true", 0, "1 packages looked up, 0 vulnerabilities"),
-        (answer(FINE, HOLED), "", 1, "holed 1.0: PYSEC-1, mended in 1.1"),
+        (answer(FINE, HOLED), "", 1, "holed 1.0: PYSEC-1, fixed in 1.1"),
         (answer(FINE, UNKNOWN), "", 0, "not looked up: unknown"),
         (answer(UNKNOWN), "", 0, "cannot be reached"),
         (answer(UNKNOWN), "true", 1, "cannot be reached"),

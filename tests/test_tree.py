@@ -42,6 +42,6 @@ def test_no_file_carries_a_path_of_this_machine() -> None:
 
 def test_a_file_that_carries_one_is_found(tmp_path: Path) -> None:
     page, other = tmp_path / "page.ipynb", tmp_path / "other"
-    page.write_text('fine\n"read /home/someone/survey/book/claims.yml"\n', encoding="utf-8")
+    page.write_text('fine\n"read /home/someone/survey/book/claims/demo/one.yml"\n', encoding="utf-8")
     other.write_text("/home/sometimes/survey\n", encoding="utf-8")
     assert carriers([page, other], [b"/home/someone/"]) == [f"{page}:2"]

@@ -16,7 +16,6 @@ from typing import Any
 CLAIMS = """\
 - id: tiny-gain
   says: The method gains.
-  chapter: demo/one
   kind: experiment
   effect: Gain of the method.
   unit: points
@@ -25,7 +24,6 @@ CLAIMS = """\
   cite: [someone2020]
 - id: tiny-exact
   says: The method equals its definition.
-  chapter: demo/one
   kind: identity
   effect: Largest difference.
   unit: units
@@ -33,7 +31,6 @@ CLAIMS = """\
   why: Rounding.
 - id: tiny-paper
   says: The paper says so.
-  chapter: demo/one
   kind: source
   cite: [someone2020]
   place: Table 1
@@ -69,7 +66,7 @@ class Run:
     def check(self, claim, values=None, data=None):
         if "SURVEYLAB_TUNE" in os.environ:
             return
-        claims = load_claims(ROOT / "book" / "claims.yml")
+        claims = load_claims(ROOT / "book" / "claims")
         evidence = judge(claims[claim], values, profile=self.profile, seed=self.seed, data=data)
         if "SURVEYLAB_VERIFY" in os.environ:
             evidence = evidence_of(read_notebook(published_path(ROOT, self.chapter)))[claim]
@@ -130,7 +127,7 @@ GOOD = [
 def make_project(root: Path) -> Path:
     """Write a project with the chapter `demo/one`, never run, and return its root."""
     for path, text in {
-        "book/claims.yml": CLAIMS,
+        "book/claims/demo/one.yml": CLAIMS,
         "book/references.bib": BIBLIOGRAPHY,
         "src/tinylib/__init__.py": TINYLIB,
         "src/tinylib/method.py": METHOD,

@@ -101,8 +101,8 @@ def test_only_what_differs_is_written(book: Path, tmp_path: Path) -> None:
     assert not (source / "old/page.md").exists()
 
 
-def test_wording_is_mended_without_executing(book: Path) -> None:
-    path = book / "book/claims.yml"
+def test_wording_is_corrected_without_executing(book: Path) -> None:
+    path = book / "book/claims/demo/one.yml"
     path.write_text(path.read_text(encoding="utf-8").replace("It scales.", "It grows."), encoding="utf-8")
     files = stage(book)
     assert b"It grows." in files["demo/one.ipynb"] and b"It grows." in files["ledger.md"]
@@ -129,9 +129,10 @@ def test_a_full_edition_stands_below_its_chapter_without_its_labels(book: Path) 
     assert titles[0].startswith("(one)=") and titles[1].startswith("# The first")
 
 
-def test_a_published_chapter_that_the_contents_lack_is_named(book: Path) -> None:
-    (book / "book/demo/one.ipynb").rename(book / "book/demo/nine.ipynb")
-    with pytest.raises(PressError, match=r"nine\.ipynb is published, but _toc\.yml does not name it"):
+def test_a_published_chapter_that_the_review_lacks_is_named(book: Path) -> None:
+    path = book / "book/review_text.yml"
+    path.write_text(path.read_text(encoding="utf-8").replace("chapter: one", "chapter: nine"))
+    with pytest.raises(PressError, match=r"one\.ipynb is published, but book/review_text\.yml has no such"):
         stage(book)
 
 

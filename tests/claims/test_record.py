@@ -351,20 +351,20 @@ def test_finding_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
     for folder in (project / "book" / "normalization", project / "notebooks" / "normalization", elsewhere):
         folder.mkdir(parents=True)
-    (project / "book" / "claims.yml").write_text("[]")
+    (project / "book" / "claims").mkdir()
     assert find_root(project / "book" / "normalization") == project.resolve()
     monkeypatch.chdir(project / "notebooks")
     assert find_root() == project.resolve()
-    assert (find_root(elsewhere) / "book" / "claims.yml").is_file()  # the project this package lies in
+    assert (find_root(elsewhere) / "book" / "claims").is_dir()  # the project this package lies in
     monkeypatch.setattr("surveylab.claims.record.__file__", str(elsewhere / "record.py"))
-    with pytest.raises(RecordError, match=r"no book/claims\.yml in .* set SURVEYLAB_ROOT"):
+    with pytest.raises(RecordError, match=r"no folder book/claims in .* set SURVEYLAB_ROOT"):
         find_root(elsewhere)
     # What an installed package carries will do only for who asks: nothing can be published from it.
-    with pytest.raises(RecordError, match=r"no book/claims\.yml"):
+    with pytest.raises(RecordError, match=r"no folder book/claims"):
         find_root(elsewhere, packaged=True)
     monkeypatch.setattr("surveylab.claims.record.PACKAGED", project)
     assert find_root(elsewhere, packaged=True) == project
-    with pytest.raises(RecordError, match=r"no book/claims\.yml"):
+    with pytest.raises(RecordError, match=r"no folder book/claims"):
         find_root(elsewhere)
     monkeypatch.setenv("SURVEYLAB_ROOT", str(project))
     assert find_root(elsewhere) == project.resolve()

@@ -1,4 +1,4 @@
-"""The claims file is read strictly, and every error names place, claim and fix."""
+"""The claims files are read strictly, and every error names place, claim and fix."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ GOOD = """\
 # a comment, so that lines and items differ
 - id: bn-axis
   says: It standardises each channel.
-  chapter: normalization/batch_norm
   covers: [bn-axis]
   kind: identity
   effect: largest difference from the definition
@@ -23,7 +22,6 @@ GOOD = """\
   cite: [ioffe2015batch]
 - id: bn-fast
   says: "It speeds up convergence."
-  chapter: normalization/batch_norm
   covers: [bn-fast]
   kind: experiment
   effect: steps saved
@@ -34,7 +32,6 @@ GOOD = """\
     - {date: 2026-01-31, change: margin 1 to 2, why: one was below the resolution}
 - id: bn-time
   says: It costs time.
-  chapter: normalization/batch_norm
   kind: measurement
   effect: log of the time with over the time without
   unit: log ratio
@@ -42,12 +39,17 @@ GOOD = """\
   why: Five per cent.
 - id: bn-cnns
   says: It is standard.
-  chapter: normalization/batch_norm
   kind: source
   cite: [ioffe2015batch]
   place: Section 4
 """
 BIB = "@article{ioffe2015batch,\n  title = {Batch Norm},\n  author = {Ioffe, S.},\n  year = {2015}\n}\n"
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
 
 Load = Callable[[str], dict[str, Claim]]
 
@@ -56,9 +58,9 @@ Load = Callable[[str], dict[str, Claim]]
 def load(tmp_path: Path) -> Load:
     def load(text: str) -> dict[str, Claim]:
         (tmp_path / "references.bib").write_text(BIB)
-        (tmp_path / "claims.yml").write_text(text)
+        write(tmp_path / "claims/normalization/batch_norm.yml", text)
         return load_claims(
-            tmp_path / "claims.yml",
+            tmp_path / "claims",
             bibliography=tmp_path / "references.bib",
             chapters={"normalization/batch_norm"},
             inventory={"bn-axis", "bn-fast"},
@@ -100,121 +102,121 @@ def test_a_claim_cannot_be_changed(load: Load) -> None:
 
 # what is replaced, by what, at which line, of which claim, and what the message must hold
 WRONG = {
-    "unknown key": ("  margin: 2\n", "  margn: 2\n", 18, "bn-fast", ["'margn'", "did you mean 'margin'"]),
-    "far unknown key": ("  margin: 2\n", "  zzz: 2\n", 18, "bn-fast", ["'zzz'", "the keys are id, says"]),
-    "missing margin": ("  margin: 2\n", "", 11, "bn-fast", ["`margin` is missing", "smallest effect"]),
-    "empty margin": ("  margin: 2\n", "  margin:\n", 18, "bn-fast", ["`margin` is missing"]),
-    "missing why": ("  why: Five per cent.\n", "", 22, "bn-time", ["`why` is missing", "say why"]),
-    "missing effect": ("  effect: steps saved\n", "", 11, "bn-fast", ["`effect` is missing", "oriented"]),
-    "missing unit": ("  unit: steps\n", "", 11, "bn-fast", ["`unit` is missing", "unit: points"]),
+    "unknown key": ("  margin: 2\n", "  margn: 2\n", 16, "bn-fast", ["'margn'", "did you mean 'margin'"]),
+    "far unknown key": ("  margin: 2\n", "  zzz: 2\n", 16, "bn-fast", ["'zzz'", "the keys are id, says"]),
+    "missing margin": ("  margin: 2\n", "", 10, "bn-fast", ["`margin` is missing", "smallest effect"]),
+    "empty margin": ("  margin: 2\n", "  margin:\n", 16, "bn-fast", ["`margin` is missing"]),
+    "missing why": ("  why: Five per cent.\n", "", 20, "bn-time", ["`why` is missing", "say why"]),
+    "missing effect": ("  effect: steps saved\n", "", 10, "bn-fast", ["`effect` is missing", "oriented"]),
+    "missing unit": ("  unit: steps\n", "", 10, "bn-fast", ["`unit` is missing", "unit: points"]),
     "identity without margin": ("  margin: 1e-5\n", "", 2, "bn-axis", ["`margin` is missing", "tolerance"]),
-    "source without place": ("  place: Section 4\n", "", 30, "bn-cnns", ["`place` is missing", "figure"]),
+    "source without place": ("  place: Section 4\n", "", 27, "bn-cnns", ["`place` is missing", "figure"]),
     "source without cite": (
         "  cite: [ioffe2015batch]\n  place",
         "  place",
-        30,
+        27,
         "bn-cnns",
         ["`cite` is missing", "ioffe2015batch"],
     ),
     "source with margin": (
         "  place: Sec",
         "  margin: 1\n  place: Sec",
-        35,
+        31,
         "bn-cnns",
         ["`margin`", "remove it"],
     ),
     "missing id": ("- id: bn-axis\n  says", "- says", 2, "(without id)", ["`id` is missing", "bn-axis"]),
     "id that is none": ("- id: bn-axis", "- id: BN axis", 2, "BN axis", ["not an id", "lower-case"]),
-    "margin 0": ("margin: 2\n", "margin: 0\n", 18, "bn-fast", ["0", "above 0"]),
-    "margin negative": ("margin: 2\n", "margin: -1e-3\n", 18, "bn-fast", ["-0.001", "above 0"]),
-    "margin NaN": ("margin: 2\n", "margin: .nan\n", 18, "bn-fast", ["nan", "finite"]),
-    "margin infinite": ("margin: 2\n", "margin: .inf\n", 18, "bn-fast", ["inf", "finite"]),
-    "margin overflowing": ("margin: 2\n", "margin: 1e999\n", 18, "bn-fast", ["inf", "finite"]),
-    "margin true": ("margin: 2\n", "margin: yes\n", 18, "bn-fast", ["True", "not a number"]),
-    "margin in words": ("margin: 2\n", "margin: two\n", 18, "bn-fast", ["'two'", "not a number"]),
-    "duplicate id": ("- id: bn-time", "- id: bn-fast", 22, "bn-fast", ["duplicate", "line 11", "rename"]),
-    "duplicate key": ("  unit: steps\n", "  unit: a\n  unit: b\n", 18, "bn-fast", ["twice", "remove one"]),
+    "margin 0": ("margin: 2\n", "margin: 0\n", 16, "bn-fast", ["0", "above 0"]),
+    "margin negative": ("margin: 2\n", "margin: -1e-3\n", 16, "bn-fast", ["-0.001", "above 0"]),
+    "margin NaN": ("margin: 2\n", "margin: .nan\n", 16, "bn-fast", ["nan", "finite"]),
+    "margin infinite": ("margin: 2\n", "margin: .inf\n", 16, "bn-fast", ["inf", "finite"]),
+    "margin overflowing": ("margin: 2\n", "margin: 1e999\n", 16, "bn-fast", ["inf", "finite"]),
+    "margin true": ("margin: 2\n", "margin: yes\n", 16, "bn-fast", ["True", "not a number"]),
+    "margin in words": ("margin: 2\n", "margin: two\n", 16, "bn-fast", ["'two'", "not a number"]),
+    "duplicate id": ("- id: bn-time", "- id: bn-fast", 20, "bn-fast", ["duplicate", "line 10", "rename"]),
+    "duplicate key": ("  unit: steps\n", "  unit: a\n  unit: b\n", 16, "bn-fast", ["twice", "remove one"]),
     "unknown citation": (
         "cite: [ioffe2015batch]\n- id",
         "cite: [iofe2015batch]\n- id",
-        10,
+        9,
         "bn-axis",
         ["'iofe2015batch'", "references.bib", "did you mean 'ioffe2015batch'"],
     ),
     "citation in other case": (
         "cite: [ioffe2015batch]\n- id",
         "cite: [Ioffe2015Batch]\n- id",
-        10,
+        9,
         "bn-axis",
         ["'Ioffe2015Batch'", "did you mean"],
     ),
-    "unknown chapter": (
-        "chapter: normalization/batch_norm\n  covers: [bn-fast]",
-        "chapter: normalization/bach_norm\n  covers: [bn-fast]",
-        13,
+    "chapter in a claim": (
+        "  covers: [bn-fast]",
+        "  chapter: normalization/batch_norm\n  covers: [bn-fast]",
+        12,
         "bn-fast",
-        ["does not exist", "did you mean 'normalization/batch_norm'"],
+        ["`chapter` is not a key", "the file's place says that it is normalization/batch_norm", "remove"],
     ),
     "unknown statement": (
         "covers: [bn-fast]",
         "covers: [bn-fasd]",
-        14,
+        12,
         "bn-fast",
         ["did you mean 'bn-fast'"],
     ),
-    "unknown kind": ("kind: measurement", "kind: mesurement", 25, "bn-time", ["did you mean 'measurement'"]),
+    "unknown kind": ("kind: measurement", "kind: mesurement", 22, "bn-time", ["did you mean 'measurement'"]),
     "unknown direction": (
         "  unit: steps",
         "  direction: less\n  unit: steps",
-        17,
+        15,
         "bn-fast",
         ["greater or equ"],
     ),
     "unknown statistic": (
         "  unit: steps",
         "  statistic: median\n  unit: steps",
-        17,
+        15,
         "bn-fast",
         ["mean or sign"],
     ),
     "sign of a measurement": (
         "  unit: log",
         "  statistic: sign\n  unit: log",
-        27,
+        24,
         "bn-time",
         ["means nothing"],
     ),
     "unknown profile": (
         "  unit: steps",
         "  profile: standard\n  unit: steps",
-        17,
+        15,
         "bn-fast",
         ["choose full"],
     ),
-    "covers not a list": ("covers: [bn-fast]", "covers: bn-fast", 14, "bn-fast", ["not a list", "covers: ["]),
-    "covers twice": ("covers: [bn-fast]", "covers: [bn-fast, bn-fast]", 14, "bn-fast", ["twice", "remove"]),
+    "covers not a list": ("covers: [bn-fast]", "covers: bn-fast", 12, "bn-fast", ["not a list", "covers: ["]),
+    "covers twice": ("covers: [bn-fast]", "covers: [bn-fast, bn-fast]", 12, "bn-fast", ["twice", "remove"]),
     "says not a text": (
         'says: "It speeds up convergence."',
         "says: 3",
-        12,
+        11,
         "bn-fast",
         ["not a text", "quotes"],
     ),
     "history without why": (
         ", why: one was below the resolution",
         "",
-        20,
+        18,
         "bn-fast",
         ["date, change and why"],
     ),
     "history with a wrong date": (
         "2026-01-31",
         "January",
-        20,
+        18,
         "bn-fast",
         ["'January' is not a date", "date: 2"],
     ),
-    "history with no such day": ("2026-01-31", "2026-02-31", 20, "bn-fast", ["history", "correct it"]),
+    "history with no such day": ("2026-01-31", "2026-02-31", 18, "bn-fast", ["history", "correct it"]),
 }
 
 
@@ -225,7 +227,7 @@ def test_what_is_wrong_is_named_with_place_and_fix(case: str, load: Load) -> Non
     with pytest.raises(ClaimError) as caught:
         load(GOOD.replace(old, new))
     message = str(caught.value)
-    assert f"claims.yml:{line}: claim {name}: " in message
+    assert f"claims/normalization/batch_norm.yml:{line}: claim {name}: " in message
     for part in parts:
         assert part in message
     assert "; " in message, "a fix follows the problem"
@@ -234,14 +236,14 @@ def test_what_is_wrong_is_named_with_place_and_fix(case: str, load: Load) -> Non
 @pytest.mark.parametrize(
     ("text", "place", "part"),
     [
-        ("bn-axis: {says: x}\n", "claims.yml:1:", "begin each claim with `- id: ...`"),
-        ("", "claims.yml:1:", "not a list of claims"),
-        ("just words\n", "claims.yml:1:", "not a list of claims"),
-        ("- id: a\n  says: b: c\n", "claims.yml:2:", "quote texts"),
-        ("- id: a\n\tsays: b\n", "claims.yml:2:", "indent with spaces"),
-        ("- [id, a]\n", "claims.yml:1: claim (without id)", "not a mapping"),
-        ("- id: a\n  says: !!python/object:os.system x\n", "claims.yml:2:", "not valid YAML"),
-        ("- id: a\n  says: \x07\n", "claims.yml", "a character YAML forbids"),
+        ("bn-axis: {says: x}\n", "batch_norm.yml:1:", "begin each claim with `- id: ...`"),
+        ("{}\n", "batch_norm.yml:1:", "not a list of claims"),
+        ("just words\n", "batch_norm.yml:1:", "not a list of claims"),
+        ("- id: a\n  says: b: c\n", "batch_norm.yml:2:", "quote texts"),
+        ("- id: a\n\tsays: b\n", "batch_norm.yml:2:", "indent with spaces"),
+        ("- [id, a]\n", "batch_norm.yml:1: claim (without id)", "not a mapping"),
+        ("- id: a\n  says: !!python/object:os.system x\n", "batch_norm.yml:2:", "not valid YAML"),
+        ("- id: a\n  says: \x07\n", "batch_norm.yml", "a character YAML forbids"),
     ],
 )
 def test_a_file_that_is_no_list_of_claims(text: str, place: str, part: str, load: Load) -> None:
@@ -251,20 +253,76 @@ def test_a_file_that_is_no_list_of_claims(text: str, place: str, part: str, load
     assert part in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["", "# - id: to-come\n", "[]\n"])
+def test_a_chapter_may_still_be_without_claims(text: str, load: Load) -> None:
+    assert load(text) == {}
+
+
+def test_each_chapter_has_a_file_and_an_id_stands_in_one(tmp_path: Path) -> None:
+    axis = GOOD[GOOD.index("- id: bn-axis") : GOOD.index("- id: bn-fast")]
+    write(tmp_path / "normalization/layer_norm.yml", axis.replace("bn-axis", "ln-axis"))
+    write(tmp_path / "normalization/batch_norm.yml", axis)
+    write(tmp_path / "adaptive/activations.yml", axis.replace("bn-axis", "act-axis"))
+    write(tmp_path / "normalization/.ipynb_checkpoints/batch_norm.yml", "not claims")
+    found = {id: claim.chapter for id, claim in load_claims(tmp_path).items()}
+    assert list(found.items()) == [
+        ("act-axis", "adaptive/activations"),
+        ("bn-axis", "normalization/batch_norm"),
+        ("ln-axis", "normalization/layer_norm"),
+    ]
+    write(tmp_path / "normalization/layer_norm.yml", "\n" + axis)
+    with pytest.raises(ClaimError) as caught:
+        load_claims(tmp_path)
+    first, second = (tmp_path / f"normalization/{name}.yml" for name in ("batch_norm", "layer_norm"))
+    message = f"{second}:2: claim bn-axis: duplicate id 'bn-axis'; it is already used at {first}:1; ids"
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["batch_norm.yml", "a/b/batch_norm.yml", "a/batch_norm.yaml", "a/batch-norm.yml", "A/batch_norm.yml"],
+)
+def test_a_file_that_is_not_where_claims_belong_is_named(name: str, tmp_path: Path) -> None:
+    write(tmp_path / name, GOOD)
+    with pytest.raises(
+        ClaimError, match=r"not the claims of a chapter; .*<section>/<chapter>\.yml"
+    ) as caught:
+        load_claims(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path / name}: ")
+
+
+def test_a_file_of_a_chapter_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "normalization/bach_norm.yml", GOOD)
+    with pytest.raises(ClaimError) as caught:
+        load_claims(tmp_path, chapters={"normalization/batch_norm"})
+    message = str(caught.value)
+    assert "bach_norm.yml: there is no chapter 'normalization/bach_norm'; did you mean" in message
+    assert "'normalization/batch_norm'?" in message and "surveylab new normalization/bach_norm" in message
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(ClaimError, match=r"claims\.yml: cannot be read .*book/claims\.yml"):
-        load_claims(tmp_path / "claims.yml")
-    (tmp_path / "claims.yml").write_bytes(b"- id: \xff\n")
+    with pytest.raises(
+        ClaimError, match=r"claims: there is no such folder; .*book/claims/<section>/<chapter>"
+    ):
+        load_claims(tmp_path / "claims")
+    path = tmp_path / "claims/normalization/batch_norm.yml"
+    write(path, "")
+    path.write_bytes(b"- id: \xff\n")
     with pytest.raises(ClaimError, match="not UTF-8 at byte 6; save the file as UTF-8"):
-        load_claims(tmp_path / "claims.yml")
-    (tmp_path / "claims.yml").write_text(GOOD)
+        load_claims(tmp_path / "claims")
+    path.unlink()
+    path.symlink_to(tmp_path / "nowhere.yml")
+    with pytest.raises(ClaimError, match=r"batch_norm\.yml: cannot be read \(No such file"):
+        load_claims(tmp_path / "claims")
+    path.unlink()
+    write(path, GOOD)
     with pytest.raises(ClaimError, match=r"missing\.bib: the bibliography cannot be read"):
-        load_claims(tmp_path / "claims.yml", bibliography=tmp_path / "missing.bib")
+        load_claims(tmp_path / "claims", bibliography=tmp_path / "missing.bib")
     (tmp_path / "broken.bib").write_text("@article{a, title = {b\n")
     with pytest.raises(ClaimError, match=r"broken\.bib: the bibliography cannot be read"):
-        load_claims(tmp_path / "claims.yml", bibliography=tmp_path / "broken.bib")
+        load_claims(tmp_path / "claims", bibliography=tmp_path / "broken.bib")
 
 
 def test_without_lists_to_compare_with_nothing_is_compared(tmp_path: Path) -> None:
-    (tmp_path / "claims.yml").write_text(GOOD.replace("ioffe2015batch", "any").replace("batch_norm", "other"))
-    assert len(load_claims(tmp_path / "claims.yml")) == 4
+    write(tmp_path / "any/chapter.yml", GOOD.replace("ioffe2015batch", "any"))
+    assert len(load_claims(tmp_path)) == 4

@@ -15,10 +15,9 @@ from surveylab.lab import session
 
 matplotlib.use("Agg")
 
-CLAIMS = """
+CLAIMS = """\
 - id: gain
   says: It gains.
-  chapter: demo/one
   kind: experiment
   effect: gain in points
   unit: points
@@ -27,7 +26,6 @@ CLAIMS = """
   cite: []
 - id: exact
   says: It is exact.
-  chapter: demo/one
   kind: identity
   effect: largest error
   margin: 1.0e-5
@@ -35,7 +33,6 @@ CLAIMS = """
   cite: []
 - id: cost
   says: It costs more.
-  chapter: demo/one
   kind: measurement
   effect: logarithm of the ratio of times
   unit: log
@@ -44,13 +41,13 @@ CLAIMS = """
   cite: []
 - id: known
   says: It is known.
-  chapter: demo/one
   kind: source
   cite: [somebody2020]
   place: Table 1
+"""
+OTHER_CLAIMS = """\
 - id: elsewhere
   says: It is elsewhere.
-  chapter: demo/two
   kind: identity
   effect: largest error
   margin: 1.0e-5
@@ -75,8 +72,10 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The root of a tiny project."""
-    (tmp_path / "book").mkdir()
-    (tmp_path / "book" / "claims.yml").write_text(CLAIMS, encoding="utf-8")
+    claims = tmp_path / "book" / "claims" / "demo"
+    claims.mkdir(parents=True)
+    for chapter, text in {"one": CLAIMS, "two": OTHER_CLAIMS}.items():
+        (claims / f"{chapter}.yml").write_text(text, encoding="utf-8")
     monkeypatch.setenv("SURVEYLAB_ROOT", str(tmp_path))
     return tmp_path
 

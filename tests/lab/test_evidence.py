@@ -90,9 +90,9 @@ def test_smoke_decides_nothing(begin: Begin, shown: Shown) -> None:
 
 def test_unknown_and_misplaced_claims(begin: Begin, shown: Shown) -> None:
     begin()
-    with pytest.raises(KeyError, match=r"claim 'gian' is not in book/claims\.yml; did you mean 'gain'\?"):
+    with pytest.raises(KeyError, match=r"claim 'gian' is not in book/claims/; did you mean 'gain'\?"):
         lab.check("gian", GAINS)
-    with pytest.raises(KeyError, match=r"claim 'zzz' is not in book/claims\.yml\"$"):
+    with pytest.raises(KeyError, match=r"claim 'zzz' is not in book/claims/\"$"):
         lab.check("zzz", GAINS)
     with pytest.raises(ValueError, match="'elsewhere' belongs to demo/two; this run is demo/one"):
         lab.check("elsewhere", torch.zeros(20))

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -115,8 +116,8 @@ def test_bad_input(begin: Begin, shown: Shown, given: dict[str, Any], error: typ
 
 
 def test_no_project(root: Path, begin: Begin) -> None:
-    (root / "book" / "claims.yml").unlink()
-    with pytest.raises(RecordError, match=r"SURVEYLAB_ROOT is .* no book/claims\.yml"):
+    shutil.rmtree(root / "book" / "claims")
+    with pytest.raises(RecordError, match=r"SURVEYLAB_ROOT is .* no folder book/claims"):
         begin()
 
 
@@ -170,7 +171,7 @@ def test_without_a_checkout_the_packaged_claims_and_rates_serve(
 ) -> None:
     packaged = tmp_path / "packaged"
     (packaged / "book" / "tuning" / "demo").mkdir(parents=True)
-    (root / "book" / "claims.yml").rename(packaged / "book" / "claims.yml")
+    (root / "book" / "claims").rename(packaged / "book" / "claims")
     grid = {"rate": [0.01, 0.1, 1.0]}
     sweep = {"arm": {"grid": grid, "stages": [], "best": [{"rate": 0.1}]}}
     (packaged / "book" / "tuning" / "demo" / "one.json").write_text(json.dumps(sweep), encoding="utf-8")

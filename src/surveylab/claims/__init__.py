@@ -18,7 +18,7 @@ from surveylab.claims.record import (
     same_machine,
     source_path,
 )
-from surveylab.claims.registry import Change, Claim, ClaimError, load_claims
+from surveylab.claims.registry import Change, Claim, ClaimError, claims_files, load_claims
 from surveylab.claims.render import BADGES, render_badge, render_html, render_text
 from surveylab.claims.verdict import LEVEL, VERDICTS, Evidence, EvidenceError, agreement, combine, judge
 
@@ -34,6 +34,7 @@ __all__ = [
     "RecordError",
     "agreement",
     "chapters",
+    "claims_files",
     "combine",
     "evidence_of",
     "find_root",

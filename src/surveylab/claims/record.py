@@ -40,7 +40,7 @@ _DERIVED = (
     "detectable",
     "kind",
 )
-# The parts of a card that only repeat the wording of claims.yml. None holds an element of its own name.
+# The parts of a card that only repeat the wording of the claims. None holds an element of its own name.
 _WORDS = re.compile(r'<([a-z]+) class="[^"]*\bsl-words\b[^"]*">.*?</\1>', re.DOTALL)
 
 
@@ -49,7 +49,7 @@ class RecordError(ValueError):
 
 
 def find_root(start: str | Path | None = None, *, packaged: bool = False) -> Path:
-    """The project's folder: the one that holds ``book/claims.yml``.
+    """The project's folder: the one that holds ``book/claims/``.
 
     ``$SURVEYLAB_ROOT`` decides if it is set; else the search goes upward from ``start`` (the working folder),
     then upward from this package.
@@ -65,21 +65,21 @@ def find_root(start: str | Path | None = None, *, packaged: bool = False) -> Pat
     named = os.environ.get("SURVEYLAB_ROOT")
     if named:
         root = Path(named).resolve()
-        if not (root / "book" / "claims.yml").is_file():
+        if not (root / "book" / "claims").is_dir():
             raise RecordError(
-                f"SURVEYLAB_ROOT is {named}, which holds no book/claims.yml; correct or unset it"
+                f"SURVEYLAB_ROOT is {named}, which holds no folder book/claims; correct or unset it"
             )
         return root
     begin = Path.cwd() if start is None else Path(start)
     for place in (begin.resolve(), Path(__file__).resolve().parent):
         for folder in (place, *place.parents):
-            if (folder / "book" / "claims.yml").is_file():
+            if (folder / "book" / "claims").is_dir():
                 return folder
-    if packaged and (PACKAGED / "book" / "claims.yml").is_file():
+    if packaged and (PACKAGED / "book" / "claims").is_dir():
         return PACKAGED
     raise RecordError(
-        f"no book/claims.yml in {begin} or above it; work inside a checkout of the book's repository, or set "
-        "SURVEYLAB_ROOT to one"
+        f"no folder book/claims in {begin} or above it; work inside a checkout of the book's repository, or "
+        "set SURVEYLAB_ROOT to one"
     )
 
 
@@ -201,8 +201,8 @@ def recompute(claims: Mapping[str, Claim], nb: Notebook, *, chapter: str | None 
 def refresh(claims: Mapping[str, Claim], nb: Notebook) -> int:
     """Bring the wording of the cards up to date with the claims, in place; nothing is executed.
 
-    Only a card whose numbers, verdict and drawing already are what the values give is rewritten: this mends
-    sentences and hides no tampering.
+    Only a card whose numbers, verdict and drawing already are what the values give is rewritten: it
+    corrects sentences and hides no tampering.
 
     Returns:
         How many cards were rewritten.

@@ -1,9 +1,9 @@
-"""The claims of the book: read from ``book/claims.yml``, strictly.
+"""The claims of the book: read from ``book/claims/<section>/<chapter>.yml``, strictly.
 
 A claim is a statement of the review, sharpened until a run can decide it. It is written down before its
 result is known: what one value measures (``effect``), the smallest effect that would matter (``margin``) and
-why. A misspelt key would silently drop a margin or a citation, so the reader of this file accepts nothing it
-does not know, and every error says where it stands and how to mend it.
+why. A misspelt key would silently drop a margin or a citation, so the reader of these files accepts nothing
+it does not know, and every error says where it stands and how to fix it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import datetime
 import difflib
 import math
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -45,14 +45,13 @@ _HINTS = {
     "place": "name the figure, table or section of the source",
     "id": "give it a short name such as `bn-axis`",
     "says": "write the statement as one sentence",
-    "chapter": "name its chapter as <section>/<chapter>, for example `normalization/batch_norm`",
     "kind": "choose one of " + ", ".join(KINDS),
 }
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 class ClaimError(ValueError):
-    """Something in the claims file is wrong; the message names the place, the claim and the fix."""
+    """Something in a claims file is wrong; the message names the place, the claim and the fix."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +65,10 @@ class Change:
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """One statement that a run, or a source, decides. The fields are those of ``book/claims.yml``."""
+    """One statement that a run, or a source, decides.
+
+    The fields are those of the claims files, but for `chapter`, which follows from the place of the file.
+    """
 
     id: str
     says: str
@@ -100,69 +102,103 @@ class Claim:
         }
 
 
-_KEYS = tuple(field.name for field in dataclasses.fields(Claim))
+_KEYS = tuple(field.name for field in dataclasses.fields(Claim) if field.name != "chapter")
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def load_claims(
-    path: str | Path,
+    folder: str | Path,
     *,
     bibliography: str | Path | None = None,
     chapters: Collection[str] | None = None,
     inventory: Collection[str] | None = None,
 ) -> dict[str, Claim]:
-    """Read and check the claims file.
+    """Read and check the claims of all chapters.
 
     Args:
-        path: The YAML file, a list of mappings.
+        folder: ``book/claims``. Each chapter's claims are a list in ``<section>/<chapter>.yml``; a list that
+            is still empty, or nothing but comments, is a chapter without claims.
         bibliography: A ``.bib`` file. When given, every citation must be in it.
-        chapters: The chapters that exist. When given, every claim must belong to one.
+        chapters: The chapters that exist. When given, every file must belong to one.
         inventory: The ids of the review's statements. When given, ``covers`` may name no other.
 
     Returns:
-        The claims by id, in the order of the file.
+        The claims by id: chapter by chapter in the order of their names, each in the order of its file.
 
     Raises:
         ClaimError: At the first thing that is wrong, with file, line, claim and fix.
     """
-    path = Path(path)
-    loader = _open(path)
-    try:
-        root = loader.get_single_node()
-        if not isinstance(root, yaml.SequenceNode):
-            line = 1 if root is None else root.start_mark.line + 1
-            raise ClaimError(
-                f"{path}:{line}: the file is not a list of claims; begin each claim with `- id: ...`"
-            )
-        keys = None if bibliography is None else _citation_keys(Path(bibliography))
-        claims: dict[str, Claim] = {}
-        lines: dict[str, int] = {}
-        for node in root.value:
-            entry = _Entry(path, node, loader)
-            claim = entry.claim()
-            if claim.id in claims:
-                fix = f"it is already used at line {lines[claim.id]}; ids must differ, rename one"
+    folder = Path(folder)
+    keys = None if bibliography is None else _citation_keys(Path(bibliography))
+    claims: dict[str, Claim] = {}
+    places: dict[str, tuple[Path, int]] = {}
+    for chapter, path in claims_files(folder).items():
+        if chapters is not None and chapter not in chapters:
+            fix = f"rename the file, or make notebooks/{chapter}.ipynb (`surveylab new {chapter}` makes both)"
+            raise ClaimError(f"{path}: there is no chapter {chapter!r}; {_closest(chapter, chapters, fix)}")
+        for entry in _entries(path):
+            claim = entry.claim(chapter)
+            if claim.id in places:
+                first, line = places[claim.id]
+                where = f"line {line}" if first == path else f"{first}:{line}"
+                fix = f"it is already used at {where}; ids must differ, rename one"
                 entry.fail("id", f"duplicate id {claim.id!r}", fix)
             entry.check_members(
                 "cite", claim.cite, keys, f"not a key of {bibliography}", "add the entry there"
             )
             entry.check_members(
-                "covers", claim.covers, inventory, "not a statement of the inventory", "correct the id"
-            )
-            exists = f"make notebooks/{claim.chapter}.ipynb, or correct the name"
-            entry.check_members(
-                "chapter", (claim.chapter,), chapters, "a chapter that does not exist", exists
+                "covers", claim.covers, inventory, "not a statement of the review", "correct the id"
             )
             claims[claim.id] = claim
-            lines[claim.id] = node.start_mark.line + 1
+            places[claim.id] = path, entry.line
+    return claims
+
+
+def claims_files(folder: str | Path) -> dict[str, Path]:
+    """The claims file of each chapter that has one, in the order of their names.
+
+    Raises:
+        ClaimError: If there is no such folder, or a file in it is not where a chapter's claims belong.
+    """
+    folder = Path(folder)
+    right = "a chapter's claims belong in book/claims/<section>/<chapter>.yml"
+    if not folder.is_dir():
+        raise ClaimError(f"{folder}: there is no such folder; {right}")
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        if path.is_dir() or any(part.startswith(".") for part in inside.parts):
+            continue
+        names = inside.with_suffix("").parts
+        if inside.suffix != ".yml" or len(names) != 2 or not all(_NAME.fullmatch(name) for name in names):
+            fix = f"{right}, both names in lower case with underscores"
+            raise ClaimError(f"{path}: not the claims of a chapter; {fix}")
+        found["/".join(names)] = path
+    return found
+
+
+def _entries(path: Path) -> Iterator[_Entry]:
+    """The items of one claims file."""
+    loader = _open(path)
+    try:
+        root = loader.get_single_node()
+        if root is None:  # nothing but comments
+            return
+        if not isinstance(root, yaml.SequenceNode):
+            line = root.start_mark.line + 1
+            raise ClaimError(
+                f"{path}:{line}: the file is not a list of claims; begin each claim with `- id: ...`"
+            )
+        for node in root.value:
+            yield _Entry(path, node, loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = 1 if mark is None else mark.line + 1
         problem = "; ".join(part for part in (error.context, error.problem) if part)
-        fix = "mend the YAML there (quote texts that hold `: ` or ` #`; indent with spaces)"
+        fix = "correct the YAML there (quote texts that hold `: ` or ` #`; indent with spaces)"
         raise ClaimError(f"{path}:{line}: not valid YAML: {problem}; {fix}") from error
     finally:
         loader.dispose()
-    return claims
 
 
 def _open(path: Path) -> yaml.SafeLoader:
@@ -170,9 +206,7 @@ def _open(path: Path) -> yaml.SafeLoader:
     try:
         return yaml.SafeLoader(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ClaimError(
-            f"{path}: cannot be read ({error.strerror}); the claims belong in book/claims.yml"
-        ) from error
+        raise ClaimError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise ClaimError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from error
     except yaml.reader.ReaderError as error:
@@ -188,7 +222,9 @@ def _citation_keys(path: Path) -> set[str]:
     try:
         return set(parse_file(str(path), bib_format="bibtex").entries.keys())
     except (OSError, UnicodeDecodeError, PybtexError) as error:
-        raise ClaimError(f"{path}: the bibliography cannot be read: {error}; mend or restore it") from error
+        raise ClaimError(
+            f"{path}: the bibliography cannot be read: {error}; correct or restore it"
+        ) from error
 
 
 class _Entry:
@@ -230,12 +266,15 @@ class _Entry:
             if known is not None and name not in known:
                 self.fail(key, f"`{key}` names {name!r}, {problem}", _closest(name, known, fix))
 
-    def claim(self) -> Claim:
+    def claim(self, chapter: str) -> Claim:
         for key in self.values:
+            if key == "chapter":
+                fix = f"the file's place says that it is {chapter}: remove the line"
+                self.fail(key, "`chapter` is not a key of a claim", fix)
             if key not in _KEYS:
                 fix = _closest(key, _KEYS, "the keys are " + ", ".join(_KEYS))
                 self.fail(key, f"unknown key {key!r}", fix)
-        for key in ("id", "says", "chapter", "kind"):
+        for key in ("id", "says", "kind"):
             self._require(key)
         name = self._text("id")
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
@@ -254,7 +293,7 @@ class _Entry:
         return Claim(
             id=name,
             says=self._text("says"),
-            chapter=self._text("chapter"),
+            chapter=chapter,
             kind=kind,
             covers=self._list("covers"),
             effect=self._optional("effect"),

@@ -13,6 +13,7 @@ from html import escape
 from surveylab.claims.registry import Claim
 from surveylab.claims.verdict import Evidence
 
+#: The symbol and the word for each verdict, those of statements included.
 BADGES = {
     "supported": ("✓", "supported"),
     "contradicted": ("✗", "contradicted"),

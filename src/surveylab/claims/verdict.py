@@ -26,12 +26,14 @@ import numpy.typing as npt
 
 from surveylab.claims.registry import Claim
 
+#: The confidence of every interval, 0.99.
 LEVEL = 0.99
 POPULATIONS = 3
 FEWEST_REPLICATES = 8
 FEWEST_INPUTS = 20
 FEWEST_RATIOS = 15
 PROFILES = ("smoke", "standard", "full")
+#: The verdicts that a claim can have.
 VERDICTS = ("supported", "contradicted", "negligible", "inconclusive", "not-decided", "cited")
 
 Array = npt.NDArray[np.float64]

@@ -62,7 +62,7 @@ def check(claim: str, values: Any = None, *, data: Dataset | None = None) -> Non
     if claim not in run.claims:
         near = get_close_matches(claim, run.claims, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise KeyError(f"claim {claim!r} is not in book/claims.yml{hint}")
+        raise KeyError(f"claim {claim!r} is not in book/claims/{hint}")
     entry = run.claims[claim]
     if entry.chapter != run.chapter:
         raise ValueError(f"claim {claim!r} belongs to {entry.chapter}; this run is {run.chapter}")

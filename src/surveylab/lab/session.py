@@ -17,6 +17,7 @@ from surveylab.claims import (
     Claim,
     Evidence,
     RecordError,
+    claims_files,
     find_root,
     load_claims,
     provenance_of,
@@ -156,8 +157,8 @@ def _book(chapter: str | None) -> tuple[Path, dict[str, Claim]]:
         if chapter is None:
             return Path.cwd(), {}
         raise
-    claims = {} if chapter is None else load_claims(root / "book" / "claims.yml")
-    known = {claim.chapter for claim in claims.values()}
+    claims = {} if chapter is None else load_claims(root / "book" / "claims")
+    known = claims_files(root / "book" / "claims")
     if chapter is not None and chapter not in known and (near := get_close_matches(chapter, known, n=1)):
         raise ValueError(f"chapter {chapter!r} has no claims in the book; did you mean {near[0]!r}?")
     return root, claims

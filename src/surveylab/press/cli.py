@@ -36,6 +36,7 @@ def cli() -> None:
     surveylab run batch_norm --profile smoke    only see that a chapter runs, in seconds
     surveylab verify                            recompute, re-execute, compare claim by claim
     surveylab replicate --seed 7                would other random numbers tell the same story?
+    surveylab new adaptive/activations          begin a chapter
     surveylab build                             the HTML book
     """
 
@@ -138,6 +139,24 @@ def run(chapters: Sequence[str], workers: int, scheduler: str | None, **options:
 def _names_a_class(candidate: str) -> bool:
     module, colon, name = candidate.partition(":")
     return bool(colon) and name.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+@cli.command()
+@click.argument("chapter")
+def new(chapter: str) -> int:
+    """Write the skeleton of a chapter that the review has and the book has not.
+
+    That is a source which runs at once, a claims file with the statements to cover, a test and, for the
+    first chapter of a section, the section's package. Nothing has to be registered anywhere: the table of
+    contents and the API reference follow. What is there already is never overwritten.
+
+    \b
+    surveylab new adaptive/activations
+    """
+    from surveylab.press.new import new as write_skeleton
+
+    write_skeleton(Project.find(), chapter, click.echo)
+    return 0
 
 
 @cli.command()

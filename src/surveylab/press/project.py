@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surveylab.claims import record
+from surveylab.press.errors import ChapterFailed as ChapterFailed  # all errors are imported from here
+from surveylab.press.errors import PressError, WrongUse
+from surveylab.press.review_text import Section, chapters_of, load_review
 
 if TYPE_CHECKING:
     from surveylab.claims import Claim
@@ -20,30 +23,6 @@ Notebook = dict[str, Any]
 
 INJECTED = "injected-parameters"
 """Tag and cell id of the cell that papermill adds: it is in no source and is hidden in the book."""
-
-
-class PressError(Exception):
-    """Something that does not hold, said in words for a person: shown without a traceback."""
-
-    exit_code = 1
-
-
-class WrongUse(PressError):
-    """The press was asked for something that does not exist or cannot be had."""
-
-    exit_code = 2
-
-
-class ChapterFailed(PressError):
-    """A chapter did not run to its end, or what it gave cannot be published."""
-
-    def __init__(self, chapter: str, reason: str, notebook: str | None = None, exit_code: int = 1) -> None:
-        # All arguments go to the base class so that the error survives pickling on its way from a worker.
-        super().__init__(chapter, reason, notebook, exit_code)
-        self.chapter, self.reason, self.notebook, self.exit_code = chapter, reason, notebook, exit_code
-
-    def __str__(self) -> str:
-        return f"{self.chapter}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -57,7 +36,7 @@ class Project:
         """Find the project around the working folder, or the one that `SURVEYLAB_ROOT` names.
 
         Raises:
-            WrongUse: no folder on the way up holds `book/claims.yml`.
+            WrongUse: no folder on the way up holds `book/claims/`.
         """
         try:
             return cls(record.find_root(start))
@@ -74,22 +53,38 @@ class Project:
         """The claims, read strictly.
 
         Raises:
-            WrongUse: `book/claims.yml` is missing or has a mistake; the message names the line and the fix.
+            WrongUse: a file under `book/claims/` has a mistake; the message names the line and the fix.
         """
         from surveylab.claims import ClaimError, load_claims
 
-        path = self.root / "book" / "claims.yml"
-        bibliography = self.root / "book" / "references.bib"
+        book = self.root / "book"
+        bibliography = book / "references.bib"
         try:
             return load_claims(
-                path,
+                book / "claims",
                 bibliography=bibliography if bibliography.exists() else None,
                 chapters=set(self.chapters),
+                inventory=self._statements(),
             )
         except ClaimError as error:
-            raise WrongUse(str(error)) from error
+            raise WrongUse(str(error).replace(f"{self.root}{os.sep}", "")) from error
         except OSError as error:
-            raise WrongUse(f"cannot read {self.shown(path)}: {error.strerror or error}") from error
+            raise WrongUse(f"cannot read {error.filename}: {error.strerror or error}") from error
+
+    @cached_property
+    def review(self) -> tuple[Section, ...]:
+        """The review's text, read strictly.
+
+        Raises:
+            PressError: `book/review_text.yml` is missing or has a mistake.
+        """
+        return load_review(self.root / "book" / "review_text.yml")
+
+    def _statements(self) -> set[str] | None:
+        """The ids of the review's statements; None where the project has no review."""
+        if not (self.root / "book" / "review_text.yml").exists():
+            return None
+        return {id for chapter in chapters_of(self.review) for id in chapter.statements}
 
     def claims_of(self, chapter: str) -> dict[str, Claim]:
         """The claims that one chapter decides."""
@@ -99,14 +94,16 @@ class Project:
         """Resolve the chapters named on the command line; none named means all.
 
         A chapter may be given as `section/chapter`, as its last part where that is unambiguous, or as the
-        path of its source (what a shell completes).
+        path of its source (what a shell completes). Every command on chapters begins here, so that a mistake
+        in the claims is said before anything runs.
 
         Raises:
-            WrongUse: an unknown or ambiguous name, with the closest one and the list.
+            WrongUse: an unknown or ambiguous name, with the closest one and the list; a mistake in a claim.
         """
         if not self.chapters:
             raise WrongUse(f"there is no chapter under {self.root / 'notebooks'}")
         chosen = [self._resolve(name) for name in names] or self.chapters
+        self.claims  # noqa: B018 - read here for its errors
         return list(dict.fromkeys(chosen))
 
     def _resolve(self, name: str) -> str:

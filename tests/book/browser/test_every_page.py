@@ -24,21 +24,14 @@ NOT_WRITTEN = ["404", "genindex", "search"]
 
 def pages() -> list[str]:
     """Every page, from the table of contents: the book need not be built to list the tests."""
+    from surveylab.press.site.stage import stage
 
     def files(items: list[dict[str, Any]]) -> list[str]:
         return [name for item in items for name in (item["file"], *files(item.get("sections", [])))]
 
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    toc = yaml.safe_load(stage(ROOT)["_toc.yml"])
     listed = [toc["root"], *(name for part in toc["parts"] for name in files(part["chapters"]))]
-    chapters = {path.stem for path in (ROOT / "notebooks").rglob("*.ipynb")}
-    waiting = {
-        name
-        for name in listed
-        if "/" in name and not name.startswith("api/") and not (ROOT / f"book/{name}.ipynb").exists()
-    }
-    assert chapters
-    full = [f"full/{name}" for name in listed if (ROOT / f"book/full/{name}.ipynb").exists()]
-    return [name for name in [*listed, *full, *NOT_WRITTEN] if name not in waiting]
+    return [*listed, *NOT_WRITTEN]
 
 
 PAGES = pages()

@@ -39,12 +39,11 @@ def wrecked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str]:
     root = make_project(tmp_path_factory.mktemp("wrecked"))
     for name, code in FAILING.items():
         write_chapter(root, f"bad/{name}", code)
-    claims = root / "book/claims.yml"
-    text = claims.read_text()
-    claim = text[text.index("- id: tiny-paper") :]
-    claims.write_text(
-        text + claim.replace("tiny-paper", "tiny-missing").replace("demo/one", "bad/missing_claim")
-    )
+    text = (root / "book/claims/demo/one.yml").read_text()
+    claim = text[text.index("- id: tiny-paper") :].replace("tiny-paper", "tiny-missing")
+    other = root / "book/claims/bad/missing_claim.yml"
+    other.parent.mkdir()
+    other.write_text(claim)
     write_chapter(root, "bad/no_kernel", [BEGIN], kernel=None)
     write_chapter(root, "bad/other_kernel", [BEGIN], kernel="julia-1.9")
     (root / "notebooks/bad/not_json.ipynb").write_text("{")
@@ -184,18 +183,19 @@ def test_wrong_options(root, surveylab, arguments, said):
 
 
 def test_mistakes_in_the_claims_are_said_before_anything_runs(root, surveylab, page):
-    path = root / "book/claims.yml"
+    path = root / "book/claims/demo/one.yml"
     path.write_text(path.read_text().replace("margin: 1.0", "margn: 1.0"))
     before = page.read_bytes()
-    for command in (["run"], ["status"], ["verify"]):
+    for command in (["run"], ["status"], ["verify"], ["replicate", "--seed", "7"], ["tune", "one"]):
         said = surveylab(*command)
         assert said.code == 2
-        assert "claims.yml:7" in said.err and "tiny-gain" in said.err and "did you mean 'margin'" in said.err
+        assert said.err.startswith("surveylab: book/claims/demo/one.yml:6: claim tiny-gain: ")
+        assert "did you mean 'margin'" in said.err
     assert page.read_bytes() == before
 
 
 def test_a_citation_that_is_not_in_the_bibliography(root, surveylab):
-    path = root / "book/claims.yml"
+    path = root / "book/claims/demo/one.yml"
     path.write_text(path.read_text().replace("[someone2020]", "[someone2021]", 1))
     said = surveylab("status")
     assert said.code == 2 and "someone2021" in said.err
@@ -204,12 +204,12 @@ def test_a_citation_that_is_not_in_the_bibliography(root, surveylab):
 def test_no_project(tmp_path, surveylab, monkeypatch):
     monkeypatch.setenv("SURVEYLAB_ROOT", str(tmp_path))
     said = surveylab("status")
-    assert said.code == 2 and "book/claims.yml" in said.err
+    assert said.code == 2 and "no folder book/claims" in said.err
 
 
 def test_no_chapters(root, surveylab):
     (root / "notebooks/demo/one.ipynb").unlink()
-    (root / "book/claims.yml").write_text("[]\n")
+    (root / "book/claims/demo/one.yml").unlink()
     said = surveylab("run")
     assert said.code == 2 and "there is no chapter under" in said.err
 

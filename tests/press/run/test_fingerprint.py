@@ -39,8 +39,8 @@ def test_same_tree_same_fingerprint(root):
         ("src/tinylib/method.py", "return 3 +", "return 4 +", "library: tinylib.method changed"),
         ("src/tinylib/__init__.py", "1e-6", "2e-6", "library: tinylib changed"),
         ("notebooks/demo/one.ipynb", "1e-7", "2e-7", "source: code cells changed"),
-        ("book/claims.yml", "margin: 1.0", "margin: 1.1", "claims: tiny-gain changed"),
-        ("book/claims.yml", "id: tiny-exact", "id: tiny-same", "claims: tiny-same added"),
+        ("book/claims/demo/one.yml", "margin: 1.0", "margin: 1.1", "claims: tiny-gain changed"),
+        ("book/claims/demo/one.yml", "id: tiny-exact", "id: tiny-same", "claims: tiny-same added"),
     ],
 )
 def test_a_change_is_named(root, file, old, new, named):
@@ -56,8 +56,8 @@ def test_a_change_is_named(root, file, old, new, named):
         ("src/tinylib/method.py", "# a comment", "# another"),
         ("src/tinylib/method.py", "How much one replicate gains.", "Its gain."),
         ("src/tinylib/method.py", "Stands for a method.", "Stands for one."),
-        ("book/claims.yml", "says: The method gains.", "says: The method gains much."),
-        ("book/claims.yml", "why: Rounding.", "why: Rounding, no more."),
+        ("book/claims/demo/one.yml", "says: The method gains.", "says: The method gains much."),
+        ("book/claims/demo/one.yml", "why: Rounding.", "why: Rounding, no more."),
     ],
 )
 def test_comments_docstrings_and_wording_do_not_count(root, file, old, new):
@@ -102,11 +102,9 @@ def test_parameters_count_and_the_device_is_none(root):
 def test_another_chapters_claim_does_not_count(root):
     before = taken(root)
     (root / "notebooks/demo/two.ipynb").write_bytes((root / "notebooks/demo/one.ipynb").read_bytes())
-    text = (root / "book/claims.yml").read_text()
-    claim = (
-        text[text.index("- id: tiny-paper") :].replace("tiny-paper", "other").replace("demo/one", "demo/two")
-    )
-    (root / "book/claims.yml").write_text(text + claim)
+    text = (root / "book/claims/demo/one.yml").read_text()
+    claim = text[text.index("- id: tiny-paper") :].replace("tiny-paper", "other")
+    (root / "book/claims/demo/two.yml").write_text(claim)
     assert taken(root) == before
 
 

@@ -79,7 +79,7 @@ def test_the_provenance_is_complete_and_nothing_else_differs_between_machines(pu
 def test_nothing_else_is_written(published):
     assert not (published / "_build").exists()
     assert {p for p in files(published / "book") if not p.startswith("demo/one")} == {
-        "claims.yml",
+        "claims/demo/one.yml",
         "references.bib",
     }
 
@@ -125,7 +125,7 @@ def test_a_fresh_chapter_is_executed_on_another_device_if_asked(root, page, surv
     [
         ("src/tinylib/method.py", "return 3 +", "return 4 +", "library: tinylib.method changed"),
         ("notebooks/demo/one.ipynb", "'two'", "'2'", "source: code cells changed"),
-        ("book/claims.yml", "margin: 1.0", "margin: 1.5", "claims: tiny-gain changed"),
+        ("book/claims/demo/one.yml", "margin: 1.0", "margin: 1.5", "claims: tiny-gain changed"),
         ("book/demo/one.ipynb", "seed = 0", "seed = 9", "injected parameters say seed = 9"),
         ("book/demo/one.ipynb", "print('two", "print('TWO", "cell 6 (code) of the published chapter"),
         ("book/demo/one.ipynb", '"verdict": "supported"', '"verdict": "contradicted"', "tiny-gain: verdict"),
@@ -147,7 +147,7 @@ def test_a_stale_chapter_is_executed_and_then_fresh(root, page, surveylab):
 
 
 def test_wording_is_carried_over_without_executing(root, page, surveylab):
-    replace(root / "book/claims.yml", "says: The method gains.", "says: The method gains a lot.")
+    replace(root / "book/claims/demo/one.yml", "says: The method gains.", "says: The method gains a lot.")
     replace(root / "notebooks/demo/one.ipynb", "# demo/one", "# A better title")
     before = read(page)
     said = surveylab("status")
@@ -238,7 +238,7 @@ def test_full_editions_lie_beside_the_standard_ones_and_are_dated_never_stale(ro
     said = surveylab("status")
     assert said.code == 0 and "demo/one (full)  dated" in said.out
     assert surveylab("verify", "--recompute-only").code == 0
-    replace(root / "book/claims.yml", "says: The method gains.", "says: The method gains a lot.")
+    replace(root / "book/claims/demo/one.yml", "says: The method gains.", "says: The method gains a lot.")
     assert surveylab("run").code == 0
     assert surveylab("verify", "--recompute-only").code == 0
     replace(root / "book/full/demo/one.ipynb", '"verdict": "supported"', '"verdict": "contradicted"')

@@ -30,7 +30,7 @@ BEGIN = GOOD[0]
 def test_a_task_is_what_the_project_was_when_it_was_made(root):
     task = kernel.make_task(Project(root), "demo/one", strict=False)
     before = kernel.perform(task).notebook
-    for path in ("src/tinylib/method.py", "book/claims.yml"):
+    for path in ("src/tinylib/method.py", "book/claims/demo/one.yml"):
         (root / path).write_text("not what was asked for")
     assert kernel.perform(task).notebook == before
 
@@ -40,7 +40,7 @@ def test_a_task_carries_claims_rates_and_library_and_nothing_else(root):
     rates.parent.mkdir(parents=True)
     rates.write_text("{}")
     files = task_files.pack(Project(root), "demo/one")
-    assert files["book/claims.yml"] == (root / "book/claims.yml").read_bytes()
+    assert files["book/claims/demo/one.yml"] == (root / "book/claims/demo/one.yml").read_bytes()
     assert files["book/tuning/demo/one.json"] == b"{}"
     assert {"src/tinylib/method.py", "src/surveylab/claims/verdict.py"} <= set(files)
     assert not [name for name in files if "__pycache__" in name]

@@ -1,4 +1,4 @@
-"""What is mended for those who hear a page or read it on a phone: each repair does its own and no more."""
+"""What is repaired for those who hear a page or read it on a phone: each repair does its own and no more."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from surveylab.press.site.accessibility import accessible
 
 
 @pytest.mark.parametrize(
-    ("page", "mended"),
+    ("page", "repaired"),
     [
         ('<i class="fas fa-x"></i>', '<i aria-hidden="true" class="fas fa-x"></i>'),
         ('<span class="fa-solid fa-x"></span>', '<span aria-hidden="true" class="fa-solid fa-x"></span>'),
@@ -31,5 +31,5 @@ from surveylab.press.site.accessibility import accessible
         ('<p><img alt="A sign." src="sign.svg" /></p>', '<p><img alt="A sign." src="sign.svg" /></p>'),
     ],
 )
-def test_repairs(page: str, mended: str) -> None:
-    assert accessible(page) == mended
+def test_repairs(page: str, repaired: str) -> None:
+    assert accessible(page) == repaired

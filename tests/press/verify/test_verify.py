@@ -170,9 +170,14 @@ def test_tampering_is_caught_without_executing(root, page, surveylab, change, sa
     [
         ("notebooks/demo/one.ipynb", "1e-7", "2e-7", "source: code cells changed"),
         ("src/tinylib/method.py", "return 3 +", "return 3.1 +", "library: tinylib.method changed"),
-        ("book/claims.yml", "margin: 1.0", "margin: 2.9", "claims: tiny-gain changed"),
-        ("book/claims.yml", "margin: 1.0", "margin: 2.9", "margin: published 1.0, recomputed 2.9"),
-        ("book/claims.yml", "margin: 1.0", "margin: 2.9", "published 'supported', recomputed 'inconclusive'"),
+        ("book/claims/demo/one.yml", "margin: 1.0", "margin: 2.9", "claims: tiny-gain changed"),
+        ("book/claims/demo/one.yml", "margin: 1.0", "margin: 2.9", "margin: published 1.0, recomputed 2.9"),
+        (
+            "book/claims/demo/one.yml",
+            "margin: 1.0",
+            "margin: 2.9",
+            "published 'supported', recomputed 'inconclusive'",
+        ),
     ],
 )
 def test_a_changed_source_library_or_margin_is_caught(root, surveylab, file, old, new, said):

@@ -21,11 +21,12 @@ def pack(project: Project, chapter: str) -> dict[str, bytes]:
     Raises:
         PressError: a file cannot be read.
     """
-    files = {}
+    files: dict[str, bytes] = {}
     try:
-        for path in (project.root / "book" / "claims.yml", project.tuning(chapter)):
-            if path.exists():
-                files[path.relative_to(project.root).as_posix()] = path.read_bytes()
+        files |= _folder(project.root / "book" / "claims", "book/claims")
+        tuning = project.tuning(chapter)
+        if tuning.exists():
+            files[tuning.relative_to(project.root).as_posix()] = tuning.read_bytes()
         for name, folder in library_packages(project).items():
             files |= _folder(folder, f"src/{name}")
     except OSError as error:

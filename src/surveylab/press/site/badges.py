@@ -27,7 +27,7 @@ def with_badges(notebook: Notebook, name: str, findings: Findings) -> None:
     def badge(match: re.Match[str]) -> str:
         claim = findings.claims.get(match[1])
         if claim is None:
-            raise PressError(f"book/{name} names the claim {match[1]!r}, which is not in book/claims.yml")
+            raise PressError(f"book/{name} names the claim {match[1]!r}, which is not in book/claims/")
         evidence = findings.evidence.get(claim.id)
         if evidence is None:
             return unexamined()

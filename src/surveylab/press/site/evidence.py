@@ -17,9 +17,8 @@ from surveylab.claims import (
     recompute,
     refresh,
 )
-from surveylab.claims.registry import ClaimError, load_claims
 from surveylab.press.project import Notebook, PressError, Project
-from surveylab.press.site.review_text import Section, chapters_of, load_review
+from surveylab.press.review_text import Section, chapters_of
 
 UNEXAMINED = "missing"
 """What `combine` calls a statement without evidence."""
@@ -71,17 +70,10 @@ def load_findings(root: Path, published: Iterable[str]) -> tuple[Findings, dict[
         PressError: a file has a mistake, or a notebook does not follow from its values and claims.
     """
     project, book = Project(root), root / "book"
-    review = load_review(book / "review_text.yml")
-    statements = {id for chapter in chapters_of(review) for id in chapter.statements}
-    try:
-        claims = load_claims(
-            book / "claims.yml",
-            bibliography=book / "references.bib",
-            chapters=set(project.chapters),
-            inventory=statements,
-        )
-    except ClaimError as error:
-        raise PressError(str(error)) from error
+    review = project.review
+    place = {chapter.name: number for number, chapter in enumerate(chapters_of(review))}
+    in_order = sorted(project.claims.values(), key=lambda claim: place.get(claim.chapter, len(place)))
+    claims = {claim.id: claim for claim in in_order}
     notebooks: dict[str, Notebook] = {}
     evidence: dict[str, Evidence] = {}
     faults: list[str] = []

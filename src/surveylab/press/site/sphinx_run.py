@@ -52,7 +52,7 @@ def run_sphinx(source: Path, html: Path, doctrees: Path, settings: Mapping[str, 
 
 
 def main() -> int:
-    """Carry out the order that comes on standard input."""
+    """Build what standard input describes."""
     from jupyter_book import config, sphinx
 
     order = json.load(sys.stdin)

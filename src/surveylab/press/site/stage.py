@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import json
-import pkgutil
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,8 +19,10 @@ from surveylab.claims import provenance_of
 from surveylab.press.project import Notebook, PressError, Project, text_of
 from surveylab.press.run.fingerprint import library_packages
 from surveylab.press.run.usage import defined_at, public_name, used_names
+from surveylab.press.site.api import api_pages
 from surveylab.press.site.badges import with_badges
 from surveylab.press.site.citations import authors_and_years, with_citations
+from surveylab.press.site.contents import contents
 from surveylab.press.site.evidence import Findings, load_findings
 from surveylab.press.site.pages import ledger, overview, review
 from surveylab.press.site.pages.header import add_header
@@ -62,15 +63,14 @@ def collect(root: Path) -> Staged:
         for path in sorted(book.rglob("*"))
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(book).parts)
     }
-    # The pages of the API reference hold nothing but directives: what they show is edited in the code.
+    # The API reference shows what is edited in the code.
     sources = {
         name.removesuffix(".md"): f"book/{name}"
         for name in files
         if name.endswith(".md") and not name.startswith("api/")
     }
     published = [name for name in files if name.endswith(".ipynb")]
-    config, toc = ((root / name).read_bytes() for name in ("_config.yml", "_toc.yml"))
-    files |= {"_config.yml": config, "_toc.yml": _toc(toc, published)}
+    files["_config.yml"] = (root / "_config.yml").read_bytes()
     findings, notebooks = load_findings(root, published)
     named = authors_and_years(book / "references.bib") if notebooks else {}
     packages: Mapping[str, Path] = library_packages(project)
@@ -103,40 +103,23 @@ def collect(root: Path) -> Staged:
     files["corrections.md"] = review.corrections(findings).encode()
     files["review.md"] = review.review(findings).encode()
     files["evidence.csv"] = evidence_table(findings).encode()
-    if "api/index.md" in files:
-        files["api/cli.md"] = _command_reference().encode()
-        files["api/press.md"] = _press_reference().encode()
+    if (root / "src").is_dir():
+        pages = api_pages(packages, findings.review)
+        files |= {f"api/{name}.md": text.encode() for name, text in pages.items()}
     if "intro.md" in files:
         files["intro.md"] = _filled(files["intro.md"].decode(), findings).encode()
+    files["_toc.yml"] = _contents(findings, files)
     return Staged(files, findings, sources, uses)
 
 
-def _toc(raw: bytes, published: list[str]) -> bytes:
-    """The table of contents with the chapters that are published, and their full editions below them."""
-    toc = yaml.safe_load(raw)
-    listed: set[str] = set()
-
-    def entries(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        kept = []
-        for item in items:
-            name = str(item.get("file", ""))
-            listed.add(name)
-            is_chapter = "/" in name and not name.startswith("api/")
-            if is_chapter and f"{name}.ipynb" not in published:
-                continue
-            below = entries(item.get("sections", []))
-            if f"full/{name}.ipynb" in published:
-                below.append({"file": f"full/{name}", "title": "Full edition"})
-            kept.append({**item, "sections": below} if below else item)
-        return kept
-
-    parts = [{**part, "chapters": entries(part["chapters"])} for part in toc["parts"]]
-    for name in published:
-        if name.removeprefix("full/").removesuffix(".ipynb") not in listed:
-            raise PressError(f"book/{name} is published, but _toc.yml does not name it: add its line there")
-        if name.startswith("full/") and name.removeprefix("full/") not in published:
-            raise PressError(f"book/{name} has no standard edition beside it: publish that first")
-    toc["parts"] = [part for part in parts if part["chapters"]]
+def _contents(findings: Findings, files: Mapping[str, bytes]) -> bytes:
+    """The table of contents of all pages among these files."""
+    pages = [
+        name.rpartition(".")[0]
+        for name in files
+        if name.endswith((".md", ".ipynb")) and not name.startswith(("executed/", "notebooks/"))
+    ]
+    toc = contents(findings.review, pages)
     return yaml.safe_dump(toc, sort_keys=False, allow_unicode=True).encode()
 
 
@@ -183,44 +166,6 @@ def _filled(text: str, findings: Findings) -> str:
         return known[match[1]]
 
     return re.sub(r"\{\{(\w+)\}\}", value, text)
-
-
-def _press_reference() -> str:
-    """Every module of the press, for those who work on the book; the command has a page of its own."""
-    press = Path(__file__).parents[1]
-    modules = (path.relative_to(press).with_suffix("") for path in press.rglob("[!_]*.py"))
-    names = sorted(".".join(module.parts) for module in modules if module.name != "cli")
-    parts = [
-        "# The press\n",
-        "```{eval-rst}\n.. automodule:: surveylab.press\n```\n",
-        "No chapter needs this code, which stands behind [the command](cli.md). It is described here for "
-        "those who work on the book.\n",
-    ]
-    for name in names:
-        directive = f".. automodule:: surveylab.press.{name}\n   :members:\n"
-        parts.append(f"## {name}\n\n```{{eval-rst}}\n{directive}```\n")
-    return "\n".join(parts)
-
-
-def _command_reference() -> str:
-    """The help of `surveylab` and of each of its commands, as a page."""
-    import click
-
-    # By its name, as autodoc finds what it describes: the command imports this package to build the book.
-    cli: click.Group = pkgutil.resolve_name("surveylab.press.cli:cli")
-
-    def help_of(command: click.Command, name: str, parent: click.Context | None = None) -> str:
-        context = click.Context(command, info_name=name, parent=parent, **command.context_settings)
-        return f"```text\n{command.get_help(context)}\n```\n"
-
-    top = click.Context(cli, info_name="surveylab", **cli.context_settings)
-    parts = [
-        "# The command `surveylab`\n",
-        "What the command says of itself and of each of its parts when it is asked with `--help`.\n",
-        help_of(cli, "surveylab"),
-    ]
-    parts += [f"## {name}\n\n{help_of(command, name, top)}" for name, command in cli.commands.items()]
-    return "\n".join(parts)
 
 
 def _json(notebook: Notebook) -> bytes:

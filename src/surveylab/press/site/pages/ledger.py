@@ -13,9 +13,9 @@ from importlib.metadata import version
 from surveylab.claims import BADGES, LEVEL, Claim, Evidence, render_badge
 from surveylab.claims.registry import KINDS
 from surveylab.claims.render import number, plain
+from surveylab.press.review_text import Chapter, Section
 from surveylab.press.site.evidence import UNEXAMINED, Findings
 from surveylab.press.site.markup import card_link, linked_badge, raw_html
-from surveylab.press.site.review_text import Chapter, Section
 
 MEANINGS = {
     "supported": "The whole interval lies above the margin, and so does the mean of each population of "

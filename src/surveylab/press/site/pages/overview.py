@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from html import escape
 
 from surveylab.claims import BADGES, Claim, Evidence
+from surveylab.press.review_text import Chapter, Section, Sentence
 from surveylab.press.site.evidence import UNEXAMINED, Findings
 from surveylab.press.site.markup import card_link, raw_html
 from surveylab.press.site.pages.ledger import in_margins, numbers
-from surveylab.press.site.review_text import Chapter, Section, Sentence
 
 # The scale of effects: linear around zero, logarithmic far out, so that one margin and sixteen both show.
 _REACH = 16.0

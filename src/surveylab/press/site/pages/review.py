@@ -10,10 +10,10 @@ from collections.abc import Callable
 from html import escape
 
 from surveylab.claims import Claim, render_badge
+from surveylab.press.review_text import Sentence, chapters_of
 from surveylab.press.site.evidence import Findings
 from surveylab.press.site.markup import card_link, linked_badge, raw_html, unexamined
 from surveylab.press.site.pages.ledger import numbers, summary
-from surveylab.press.site.review_text import Sentence, chapters_of
 
 
 def corrections(findings: Findings) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from surveylab.press.project import PressError
+from surveylab.press.errors import PressError
 
 
 @dataclass(frozen=True)
