@@ -19,6 +19,7 @@ import yaml
 from surveylab.claims import provenance_of
 from surveylab.press.project import Notebook, PressError, Project, text_of
 from surveylab.press.run.fingerprint import library_packages
+from surveylab.press.run.sources import read_source, text_of_source
 from surveylab.press.run.usage import defined_at, public_name, used_names
 from surveylab.press.site.badges import with_badges
 from surveylab.press.site.citations import authors_and_years, with_citations
@@ -81,7 +82,7 @@ def collect(root: Path) -> Staged:
         path = project.source(chapter)
         if path.is_file():
             sources[page] = f"notebooks/{chapter}.ipynb"
-            files[sources[page]] = path.read_bytes()
+            files[sources[page]] = text_of_source(read_source(project, chapter)).encode()
         used = used_names(notebook, f"book/{name}", packages)
         if page == chapter:  # a full edition uses what its chapter uses
             for place in {defined_at(used_name, packages) for used_name in used} - {""}:
