@@ -207,6 +207,12 @@ def test_what_would_show_in_a_page_is_taken_away(tmp_path, name):
     assert name not in given(tmp_path, **{name: "3"})
 
 
+def test_what_differs_between_systems_and_terminals_is_set(tmp_path):
+    found = given(tmp_path, COLUMNS="200", LINES="3", TZ="Asia/Kathmandu", PYTHONUTF8="0", PYTHONHASHSEED="7")
+    same = {"COLUMNS": "80", "LINES": "24", "TZ": "UTC", "PYTHONUTF8": "1", "PYTHONHASHSEED": "0"}
+    assert same.items() <= found.items()
+
+
 def test_no_gpu_is_no_gpu(tmp_path):
     """Empty, this variable hides every GPU; others are as if they were not set, and OpenMP would warn."""
     found = given(tmp_path, CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="", MKL_NUM_THREADS=" ")

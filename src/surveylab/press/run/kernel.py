@@ -197,7 +197,6 @@ def _execute(task: Task, source: Any, folder: Path, stderr: IO[bytes], place: _P
         # several executions can go on side by side. What cells write to stderr is in the notebook; what is
         # left is the kernel's own chatter about its connection.
         kernel={"cwd": str(work), "env": environment, "stderr": stderr},
-        connection=str(folder / "connection.json"),
         place=place,
     )
 
@@ -242,13 +241,6 @@ def _register_engine() -> None:
 
     class Client(PapermillNotebookClient):  # type: ignore[misc]
         place: _Place
-        connection: str
-
-        def create_kernel_manager(self) -> Any:
-            manager = super().create_kernel_manager()
-            # In its own folder: Jupyter's would be in the author's home.
-            manager.connection_file = self.connection
-            return manager
 
         def execute_cell(self, cell: Any, index: int, **options: Any) -> Any:
             self.place.enter(index, self.nb)
@@ -272,7 +264,6 @@ def _register_engine() -> None:
             kernel_name: str,
             *,
             kernel: dict[str, Any],
-            connection: str,
             place: _Place,
             start_timeout: int,
             execution_timeout: int,
@@ -288,7 +279,7 @@ def _register_engine() -> None:
                 coalesce_streams=True,
                 log=logging.getLogger("papermill"),
             )
-            client.place, client.connection = place, connection
+            client.place = place
             return client.execute(**kernel)
 
     papermill_engines.register("surveylab", Engine)

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from surveylab.claims import provenance_of
-from surveylab.press.project import Notebook, PressError, Project, text_of
+from surveylab.press.project import ChapterFailed, Notebook, PressError, Project, text_of
 from surveylab.press.run.fingerprint import library_packages
 from surveylab.press.run.sources import read_source, text_of_source
 from surveylab.press.run.usage import defined_at, public_name, used_names
@@ -27,6 +27,9 @@ from surveylab.press.site.evidence import Findings, load_findings
 from surveylab.press.site.pages import ledger, overview, review
 from surveylab.press.site.pages.header import add_header
 from surveylab.press.site.pages.provenance import evidence_table, provenance
+
+# Of the command's help, whatever the width of the terminal.
+WIDTH = 78
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def collect(root: Path) -> Staged:
         path = project.source(chapter)
         if path.is_file():
             sources[page] = f"notebooks/{chapter}.ipynb"
-            files[sources[page]] = text_of_source(read_source(project, chapter)).encode()
+            files[sources[page]] = _source(project, chapter)
         used = used_names(notebook, f"book/{name}", packages)
         if page == chapter:  # a full edition uses what its chapter uses
             for place in {defined_at(used_name, packages) for used_name in used} - {""}:
@@ -110,6 +113,14 @@ def collect(root: Path) -> Staged:
     if "intro.md" in files:
         files["intro.md"] = _filled(files["intro.md"].decode(), findings).encode()
     return Staged(files, findings, sources, uses)
+
+
+def _source(project: Project, chapter: str) -> bytes:
+    """A chapter's source to download, without what editors add."""
+    try:
+        return text_of_source(read_source(project, chapter)).encode()
+    except ChapterFailed:  # `surveylab run` says why; the page shows what was published
+        return project.source(chapter).read_bytes()
 
 
 def _toc(raw: bytes, published: list[str]) -> bytes:
@@ -211,7 +222,8 @@ def _command_reference() -> str:
     cli: click.Group = pkgutil.resolve_name("surveylab.press.cli:cli")
 
     def help_of(command: click.Command, name: str, parent: click.Context | None = None) -> str:
-        context = click.Context(command, info_name=name, parent=parent, **command.context_settings)
+        settings = {"terminal_width": WIDTH, **command.context_settings}
+        context = click.Context(command, info_name=name, parent=parent, **settings)
         return f"```text\n{command.get_help(context)}\n```\n"
 
     top = click.Context(cli, info_name="surveylab", **cli.context_settings)
