@@ -103,7 +103,7 @@ def test_a_source_to_download_has_nothing_of_an_editor(book: Path) -> None:
         "metadata": {"tags": ["parameters"]},
         "source": "profile = 1",
     }
-    clean = {"execution_count": None, "outputs": []}
+    clean: dict[str, Any] = {"execution_count": None, "outputs": []}
     small_book.write(source, small_book.notebook([cell | clean]))
     before = stage(book)["notebooks/demo/one.ipynb"]
     traces: dict[str, Any] = {

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from tiny_project import GOOD, outputs, read, write_chapter
 
+from surveylab.claims import same_machine
 from surveylab.press.project import WrongUse
 from surveylab.press.run import environment as kernels
 from surveylab.press.run.environment import font_list, kernel_environment
+from surveylab.press.verify.compare import machine_changes
 
 # What a page could show of its surroundings: a figure with text, tables as wide as they may be, dates, an
 # error in other words, an accent, warnings, an assertion.
@@ -296,3 +298,9 @@ def test_temporary_files_where_python_cannot_import_from(tmp_path):
     (root / "src").mkdir(parents=True)
     with pytest.raises(WrongUse, match="since it holds ':'; TMPDIR names another folder"):
         kernel_environment(root, tmp_path / "settings")
+
+
+def test_a_setting_of_the_arithmetic_is_named_where_results_differ():
+    then, now = {"machine": {"threads": 1}}, {"machine": {"threads": 1, "settings": "MKL_CBWR=COMPATIBLE"}}
+    assert not same_machine(then | {"versions": {"python": "3"}}, now | {"versions": {"python": "3"}})
+    assert machine_changes(then, now) == ["the machine differs: settings None -> MKL_CBWR=COMPATIBLE"]
