@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from surveylab.claims import find_root
-from surveylab.press.run.kernel import START_TIMEOUT, kernel_environment
+from surveylab.press.run.environment import kernel_environment
+from surveylab.press.run.kernel import START_TIMEOUT
 
 CELL_TIMEOUT = 600
 
@@ -43,9 +45,9 @@ def command(paths: list[Path], options: list[str]) -> list[str]:
     ]
 
 
-def environment(root: Path) -> dict[str, str]:
+def environment(root: Path, settings: Path) -> dict[str, str]:
     """What `surveylab run` gives a kernel, and verify mode."""
-    return kernel_environment(root) | {"SURVEYLAB_VERIFY": "1"}
+    return kernel_environment(root, settings) | {"SURVEYLAB_VERIFY": "1"}
 
 
 def main(arguments: list[str]) -> int:
@@ -57,8 +59,9 @@ def main(arguments: list[str]) -> int:
         print(f"no published chapter under {root / 'book'}: `surveylab run` publishes them", file=sys.stderr)
         return 1
     options = [a for a in arguments if not a.endswith(".ipynb")]
-    done = subprocess.run(command(paths, options), cwd=root, env=environment(root), check=False)
-    return done.returncode
+    with tempfile.TemporaryDirectory(prefix="surveylab-") as folder:
+        given = environment(root, Path(folder))
+        return subprocess.run(command(paths, options), cwd=root, env=given, check=False).returncode
 
 
 if __name__ == "__main__":

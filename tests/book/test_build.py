@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import small_book
@@ -68,6 +69,51 @@ def test_a_second_build_stands_and_a_forced_one_passes_too(book: Path) -> None:
     assert build(book) == front and front.stat().st_mtime_ns == before
     build(book, force=True)
     assert front.stat().st_mtime_ns > before
+
+
+@pytest.mark.slow
+def test_neither_the_folder_nor_the_authors_configuration_changes_the_pages(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sphinx would take `[x]` for a pattern and lose its own pages, and -OO would take the docstrings."""
+    configured = {"COLUMNS": "120", "LANGUAGE": "de", "LC_ALL": "de_DE.UTF-8", "TZ": "Asia/Kathmandu"}
+    for name, value in (configured | {"PYTHONOPTIMIZE": "2", "PYTHONWARNINGS": "error"}).items():
+        monkeypatch.setenv(name, value)
+    again = build(small_book.make_book(tmp_path / "a b [x]:y")).parent
+    pages = {path.relative_to(site): path.read_bytes() for path in site.rglob("*") if path.is_file()}
+    assert {
+        path.relative_to(again): path.read_bytes() for path in again.rglob("*") if path.is_file()
+    } == pages
+
+
+def test_the_commands_help_is_as_wide_on_every_terminal(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (book / "book/api/index.md").write_text("# Reference\n", encoding="utf-8")
+    pages = []
+    for columns in ("40", "80", "120"):
+        monkeypatch.setenv("COLUMNS", columns)
+        pages.append(stage(book)["api/cli.md"].decode())
+    assert pages[0] == pages[1] == pages[2]
+
+
+def test_a_source_to_download_has_nothing_of_an_editor(book: Path) -> None:
+    source = book / "notebooks/demo/one.ipynb"
+    cell: dict[str, Any] = {
+        "cell_type": "code",
+        "id": "a",
+        "metadata": {"tags": ["parameters"]},
+        "source": "profile = 1",
+    }
+    clean: dict[str, Any] = {"execution_count": None, "outputs": []}
+    small_book.write(source, small_book.notebook([cell | clean]))
+    before = stage(book)["notebooks/demo/one.ipynb"]
+    traces: dict[str, Any] = {
+        "execution_count": 3,
+        "outputs": [],
+        "metadata": cell["metadata"] | {"vscode": {}},
+    }
+    small_book.write(source, small_book.notebook([cell | traces], vscode={"interpreter": "/home/me"}))
+    assert stage(book)["notebooks/demo/one.ipynb"] == before
+    assert b"profile = 1" in before and b"vscode" not in before
 
 
 @pytest.mark.slow

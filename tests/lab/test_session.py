@@ -75,6 +75,47 @@ def test_threads_are_two_unless_the_environment_says(begin: Begin, monkeypatch: 
     assert torch.get_num_threads() == 1
 
 
+def test_an_empty_number_of_threads_is_none(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(3)
+    monkeypatch.setenv("OMP_NUM_THREADS", "")
+    begin()
+    assert torch.get_num_threads() == min(2, len(os.sched_getaffinity(0)))
+
+
+def test_the_build_of_torch_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pip's package may be called 2.13.0 where torch itself says with which CUDA it was built."""
+    monkeypatch.setattr(torch, "__version__", "2.13.0+cu130")
+    assert session.versions()["torch"] == "2.13.0+cu130"
+    assert type(session.versions()["torch"]) is str
+
+
+@pytest.mark.parametrize(
+    ("given", "recorded"),
+    [
+        ({"ONEDNN_MAX_CPU_ISA": "SSE41"}, "ONEDNN_MAX_CPU_ISA=SSE41"),
+        (
+            {"MKL_CBWR": "COMPATIBLE", "ATEN_CPU_CAPABILITY": "avx2"},
+            "ATEN_CPU_CAPABILITY=avx2, MKL_CBWR=COMPATIBLE",
+        ),
+        ({"OMP_DYNAMIC": "true"}, "OMP_DYNAMIC=true"),
+        ({"NVIDIA_TF32_OVERRIDE": "0", "GLIBC_TUNABLES": "x"}, "GLIBC_TUNABLES=x, NVIDIA_TF32_OVERRIDE=0"),
+        # The number of threads has a field of its own; the others decide how one waits, or what is reported.
+        ({"OMP_NUM_THREADS": "4", "OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "3000"}, None),
+        ({"MKL_VERBOSE": "1", "KMP_DUPLICATE_LIB_OK": "True", "MKL_CBWR": "", "PATH": "/bin"}, None),
+    ],
+)
+def test_variables_that_change_the_arithmetic_belong_to_the_machine(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], recorded: str | None
+) -> None:
+    for name in [name for name in os.environ if session._counts(name)]:
+        monkeypatch.delenv(name)
+    before = session.machine(torch.device("cpu"))
+    assert "settings" not in before
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert session.machine(torch.device("cpu")) == before | ({"settings": recorded} if recorded else {})
+
+
 def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for there in (True, False):
         monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)

@@ -48,11 +48,11 @@ class Batch:
     streams: Sequence[Stream]
 
     def rand(self, *shape: int) -> Tensor:
-        """Uniform random numbers on [0, 1), (R, *shape): the same at every call within a step."""
+        """Uniform random numbers on [0, 1), (R, …) of the given shape: the same at every call in a step."""
         return self._draw(noise.uniform, shape)
 
     def randn(self, *shape: int) -> Tensor:
-        """Standard normal random numbers, (R, *shape): the same at every call within a step."""
+        """Standard normal random numbers, (R, …) of the given shape: the same at every call in a step."""
         return self._draw(noise.normal, shape)
 
     def _draw(self, distribution: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:

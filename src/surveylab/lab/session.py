@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -34,6 +35,15 @@ T = TypeVar("T")
 REPLICATES = {"smoke": 2, "standard": 8, "full": 22}
 # Two threads wherever there are two cores: sums split over threads round differently, and everyone has two.
 THREADS = 2
+# Variables by which libraries choose their instructions, their precision or the order of their sums.
+ARITHMETIC = re.compile(
+    r"(ATEN|ONEDNN|DNNL|MKL|OMP|OPENBLAS|CUBLAS|CUDNN)_\w+|KMP_(DETERMINISTIC|FORCE)_REDUCTION"
+    r"|NPY_(DIS|EN)ABLE_CPU_FEATURES|GLIBC_TUNABLES|(NVIDIA|TORCH)_\w*TF32\w*"
+)
+NO_ARITHMETIC = re.compile(
+    r"OMP_(NUM_THREADS|WAIT_POLICY|PROC_BIND|PLACES|STACKSIZE|DISPLAY_\w+)|\w+_VERBOSE|MKL_THREADING_LAYER"
+    r"|(ONEDNN|DNNL)_(JIT_DUMP|JIT_PROFILE|PRIMITIVE_CACHE_CAPACITY)|CUDNN_LOG\w+|MKL_SERVICE_\w+"
+)
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "scikit-image", "surveylab")
 
 
@@ -122,7 +132,7 @@ def begin(
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise ValueError(f"seed must be a whole number of at least 0; got {seed!r}")
     chosen = _device(device)
-    if "OMP_NUM_THREADS" not in os.environ:
+    if not os.environ.get("OMP_NUM_THREADS"):
         # At smoke nothing is compared, and on a busy computer two threads wait for each other for minutes.
         torch.set_num_threads(1 if profile == "smoke" else min(THREADS, len(_usable_cores())))
     root, claims = _book(chapter)
@@ -208,18 +218,29 @@ def current() -> Run:
 def machine(device: torch.device) -> dict[str, Any]:
     """The kind of machine, as far as results depend on it."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-    return {
+    found = {
         "processor": _processor(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "accelerator": gpu,
         "system": f"{platform.system()} {platform.machine()}",
     }
+    settings = [f"{name}={value}" for name, value in sorted(os.environ.items()) if value and _counts(name)]
+    return found | ({"settings": ", ".join(settings)} if settings else {})
+
+
+def _counts(name: str) -> bool:
+    """Whether a variable changes the arithmetic of compiled libraries. Waiting, placing and reporting do not,
+    and the number of threads is recorded by itself.
+    """
+    return bool(ARITHMETIC.fullmatch(name)) and not NO_ARITHMETIC.fullmatch(name)
 
 
 def versions() -> dict[str, str]:
     """The versions of what results depend on."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    found = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    # Builds of one version differ in what they compute, and only torch itself tells them apart.
+    return found | {"torch": str(torch.__version__)}
 
 
 def _device(name: str) -> torch.device:

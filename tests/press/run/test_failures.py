@@ -86,11 +86,11 @@ def wrecked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str]:
         ),
         ("twice", "checked twice in one notebook"),
         ("syntax", "cell 4 is not Python"),
-        ("no_kernel", "the source has no kernelspec 'python3'"),
-        ("other_kernel", "the source has no kernelspec 'python3'"),
+        ("no_kernel", "it has no kernelspec 'python3': choose the kernel"),
+        ("other_kernel", "it has no kernelspec 'python3', but 'julia-1.9': choose the kernel"),
         ("not_json", "not JSON"),
         ("no_notebook", "not a notebook"),
-        ("no_parameters", "the source has no cell tagged 'parameters'"),
+        ("no_parameters", "it has no cell tagged 'parameters': tag the one that"),
     ],
 )
 @pytest.mark.slow
@@ -285,12 +285,12 @@ def test_a_cell_that_takes_too_long(root, page, surveylab):
     assert page.read_bytes() == before
 
 
-def test_no_such_kernel(root, surveylab, monkeypatch):
-    monkeypatch.setattr(kernel, "KERNEL", "no-such-kernel")
-    write_chapter(root, "demo/one", [BEGIN], kernel="no-such-kernel")
-    said = surveylab("run")
+def test_no_kernel_is_installed(root, surveylab, monkeypatch):
+    kernel._register_engine.cache_clear()
+    monkeypatch.setitem(sys.modules, "ipykernel.kernelspec", None)
+    said = surveylab("run", "--force")
     assert said.code == 1
-    assert "there is no Jupyter kernel named 'no-such-kernel': pip install ipykernel" in said.out
+    assert "demo/one: no kernel can be started" in said.out and "pip install ipykernel" in said.out
 
 
 @pytest.mark.slow

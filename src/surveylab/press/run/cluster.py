@@ -77,7 +77,7 @@ def _without_folder(task: Task) -> Task:
 
 def _without_nanny() -> dict[str, str | None]:
     names = {"OMP_NUM_THREADS", *dask.config.get("distributed.nanny.pre-spawn-environ")}
-    return {name: os.environ.get(name) for name in names}
+    return {name: os.environ.get(name) or None for name in names}
 
 
 def _dispatch(client: Client, pool: WorkerPool, tasks: Sequence[Task], progress: Progress) -> Outcomes:

@@ -54,7 +54,7 @@ def _one_after_another(tasks: Sequence[Task], executor: Executor, progress: Prog
     what a chapter gives must not depend on how many others are stale.
     """
     threads: dict[str, str | None] = {}
-    if executor.workers > 1 and "OMP_NUM_THREADS" not in os.environ:
+    if executor.workers > 1 and not os.environ.get("OMP_NUM_THREADS"):
         threads = threads_for(cores() // executor.workers)
     for task in tasks:
         shared = replace(task, environment=threads | task.environment)

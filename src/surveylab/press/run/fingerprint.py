@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from surveylab.claims import record
 from surveylab.press.project import Notebook, PressError, Project, listed, text_of
+from surveylab.press.run.sources import parse_cell, read_source
 
 # The press decides no result, so a change to it makes no chapter stale.
 LEFT_OUT = ("surveylab.press",)
@@ -78,9 +78,9 @@ def fingerprint(
 
     Raises:
         PressError: a cell or module cannot be parsed.
-        RecordError: the source cannot be read.
+        ChapterFailed: the source cannot be read, or not be executed as it stands.
     """
-    source = record.read_notebook(project.source(chapter))
+    source = read_source(project, chapter)
     packages = library_packages(project) if packages is None else packages
     modules = imported_modules(notebook_imports(source, project.shown(project.source(chapter))), packages)
     tuning = project.tuning(chapter)
@@ -111,19 +111,10 @@ def notebook_imports(notebook: Notebook, name: str) -> set[str]:
     for number, cell in enumerate(notebook["cells"], start=1):
         if cell["cell_type"] == "code":
             try:
-                found |= _imports(ast.parse(plain_python(text_of(cell))), package="")
+                found |= _imports(parse_cell(text_of(cell)), package="")
             except SyntaxError as error:
                 raise PressError(f"{name}: cell {number} is not Python: {error.msg}") from error
     return found
-
-
-def plain_python(code: str) -> str:
-    """A cell without IPython's magics, which the parser does not know (`%time`, `%%capture`, `!ls`)."""
-    lines = code.split("\n")
-    return "\n".join(
-        line[: len(line) - len(line.lstrip())] + "pass" if line.lstrip().startswith(("%", "!")) else line
-        for line in lines
-    )
 
 
 def imported_modules(names: set[str], packages: Mapping[str, Path]) -> dict[str, ast.Module]:

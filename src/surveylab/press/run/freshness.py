@@ -10,9 +10,10 @@ from pathlib import Path
 
 from surveylab.claims import record
 from surveylab.press.console import seconds, table
-from surveylab.press.project import Notebook, PressError, Project, own_cells, text_of
+from surveylab.press.project import ChapterFailed, Notebook, Project, own_cells, text_of
 from surveylab.press.run.fingerprint import Fingerprint, fingerprint
 from surveylab.press.run.refresh import refresh
+from surveylab.press.run.sources import read_source
 
 FRESH, REWORD, STALE, NEVER, UNREADABLE = "fresh", "reworded", "stale", "never run", "unreadable"
 
@@ -55,10 +56,7 @@ def state_of(
         PressError: the *source* or the library cannot be read; that is no state but a mistake to fix.
     """
     path = path or project.published(chapter, profile)
-    try:
-        now = fingerprint(project, chapter, profile=profile, seed=seed)
-    except record.RecordError as error:
-        raise PressError(str(error)) from error
+    now = fingerprint(project, chapter, profile=profile, seed=seed)
     if not path.exists():
         return State(chapter, NEVER, now=now)
     try:
@@ -107,7 +105,7 @@ def code_differences(project: Project, chapter: str, published: Notebook, *, tex
         text: whether to compare text cells too.
     """
     kinds = ("code", "markdown", "raw") if text else ("code",)
-    source = record.read_notebook(project.source(chapter))
+    source = read_source(project, chapter)
     ours, theirs = (
         [(n, c["cell_type"], text_of(c)) for n, c in enumerate(own_cells(nb), 1) if c["cell_type"] in kinds]
         for nb in (source, published)
@@ -147,7 +145,10 @@ def status(project: Project, chapters: list[str]) -> tuple[str, bool]:
     """Lay out how all chapters stand, and whether all are fresh. Full editions are listed, never stale."""
     rows, notes, fresh = [], [], True
     for chapter in chapters:
-        state = state_of(project, chapter)
+        try:
+            state = state_of(project, chapter)
+        except ChapterFailed as error:
+            state = State(chapter, UNREADABLE, [error.reason])
         fresh &= state.kind == FRESH
         rows.append([chapter, state.kind, *_facts(state.notebook)])
         notes += [f"{chapter}: {reason}" for reason in state.reasons]

@@ -6,7 +6,6 @@ may as well be performed on another machine, and what is edited meanwhile does n
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -18,19 +17,17 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
-from surveylab.press.project import ChapterFailed, PressError, Project
+from surveylab.press.project import ChapterFailed, PressError, Project, WrongUse
 from surveylab.press.run.clean import assemble, parameters_index, refuse_noise
+from surveylab.press.run.environment import check_threads, kernel_environment
+from surveylab.press.run.sources import KERNEL, read_source, text_of_source
 from surveylab.press.run.task_files import CANDIDATE, pack, unpack
 
 OnCell = Callable[[int, int], None]
 OnKernel = Callable[[int], None]
 
-KERNEL = "python3"
 START_TIMEOUT = 120
 CELL_TIMEOUT = 1800
-
-# Zip files cannot hold an earlier date than 1980, and some figure formats write this one into the file.
-SOURCE_DATE_EPOCH = "315532800"
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Task:
 
     Args:
         chapter: `section/chapter`.
-        notebook: the source, as the text of its file.
+        notebook: the source as `read_source` gives it, as text.
         parameters: for the cell that papermill injects.
         files: what the kernel finds under its root: the claims, the learning rates, the library.
         folder: where the reader is, from which a candidate is imported; none on another machine.
@@ -85,18 +82,21 @@ def make_task(
     strict: bool = True,
     expected: float | None = None,
 ) -> Task:
-    """Describe the execution of a chapter's source as it lies in the working tree."""
+    """Describe the execution of a chapter's source as it lies in the working tree.
+
+    Raises:
+        ChapterFailed: the source cannot be read, or not be executed as it stands.
+        PressError: a file that goes along cannot be read.
+        WrongUse: OMP_NUM_THREADS is no number of threads.
+    """
+    check_threads(os.environ)
     parameters: dict[str, Any] = {"profile": profile, "seed": seed, "device": device}
     folder = None
     if candidate is not None:
         parameters["candidate"], folder = candidate, str(Path.cwd())
-    try:
-        text = project.source(chapter).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ChapterFailed(chapter, f"the source cannot be read: {error}") from error
     return Task(
         chapter,
-        text,
+        text_of_source(read_source(project, chapter)),
         parameters,
         pack(project, chapter),
         folder,
@@ -105,32 +105,6 @@ def make_task(
         strict=strict,
         expected=expected,
     )
-
-
-def kernel_environment(root: Path) -> dict[str, str]:
-    """The environment of every kernel that executes a chapter, here and in the tests: what makes runs alike.
-
-    Thread counts are left alone: they are the machine's, and part of the provenance.
-    """
-    environment = dict(os.environ)
-    for name in ("SURVEYLAB_VERIFY", "SURVEYLAB_TUNE", "SURVEYLAB_TUNE_KEPT", "MPLBACKEND", "PYTHONSTARTUP"):
-        environment.pop(name, None)
-    environment |= {
-        "SURVEYLAB_ROOT": str(root),
-        "TQDM_DISABLE": "1",
-        "PYTHONHASHSEED": "0",
-        "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH,
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-    }
-    # A thread that waits for its fellow soon goes to sleep, where it would keep the core for long: with
-    # one other busy process on two cores a recurrent network's step took a hundred times as long as on one
-    # thread; so it takes three times, and on a quiet machine no longer than it did.
-    environment.setdefault("GOMP_SPINCOUNT", "3000")
-    if (root / "src").is_dir():
-        # What runs is what the fingerprint was taken of, even where another copy is installed.
-        path = [str(root / "src"), environment.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
-    return environment
 
 
 def perform(task: Task, on_cell: OnCell | None = None, on_kernel: OnKernel | None = None) -> Executed:
@@ -146,12 +120,15 @@ def perform(task: Task, on_cell: OnCell | None = None, on_kernel: OnKernel | Non
         KeyboardInterrupt: after the kernel was shut down.
     """
     import nbformat
-    from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    _register_engine()
-    source = _read_source(task)
+    try:
+        _register_engine()
+    except ImportError as error:
+        reason = f"no kernel can be started ({error}): pip install ipykernel"
+        raise ChapterFailed(task.chapter, reason) from error
+    source = nbformat.reads(task.notebook, as_version=4)
     progress = _Place(on_cell, on_kernel)
     start = time.monotonic()
     try:
@@ -171,9 +148,6 @@ def perform(task: Task, on_cell: OnCell | None = None, on_kernel: OnKernel | Non
     except CellTimeoutError as error:
         reason = f"the cell took longer than {task.timeout} s; --timeout raises the limit"
         raise _failed(task, source, progress, reason) from error
-    except NoSuchKernel as error:
-        reason = f"there is no Jupyter kernel named '{KERNEL}': pip install ipykernel"
-        raise ChapterFailed(task.chapter, reason) from error
     except RuntimeError as error:
         # jupyter_client has no class of its own for a kernel that dies while it starts.
         raise ChapterFailed(task.chapter, f"the kernel did not start: {error}") from error
@@ -207,12 +181,8 @@ def _execute(task: Task, source: Any, folder: Path, stderr: IO[bytes], place: _P
     root, work = folder / "project", folder / "work"
     work.mkdir()
     unpack(task.files, root)
-    given = kernel_environment(root) | task.environment
+    given = kernel_environment(root, folder / "settings", _candidate_folder(task, root)) | task.environment
     environment = {name: value for name, value in given.items() if value is not None}
-    if "candidate" in task.parameters:
-        # The reader's own method is imported from where the reader is, or from what came with the task.
-        path = [task.folder or str(root / CANDIDATE), environment.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
     return papermill.execute_notebook(
         source,
         None,
@@ -231,15 +201,43 @@ def _execute(task: Task, source: Any, folder: Path, stderr: IO[bytes], place: _P
     )
 
 
+def _candidate_folder(task: Task, root: Path) -> str | None:
+    """Where the reader's own method is imported from: where the reader is, or what came with the task."""
+    if "candidate" not in task.parameters:
+        return None
+    if task.folder is None:
+        return str(root / CANDIDATE)
+    if os.pathsep not in task.folder:
+        return task.folder
+    # Python takes such a path for two.
+    link = root.parent / "reader"
+    try:
+        link.symlink_to(task.folder, target_is_directory=True)
+    except OSError as error:
+        reason = f"no candidate can be imported from {task.folder}, since its path holds '{os.pathsep}'"
+        raise WrongUse(reason) from error
+    return str(link)
+
+
 @cache
 def _register_engine() -> None:
     """Tell papermill of an engine that gives each kernel its own folder and environment."""
+    from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
     from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import NBClientEngine, papermill_engines
 
     # Both log to a terminal what the press says better.
     for name in ("papermill", "traitlets"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+    class Manager(AsyncKernelManager):
+        """Starts this Python, and not what the author's Jupyter has under the name of the kernel."""
+
+        @property
+        def kernel_spec(self) -> KernelSpec:
+            return KernelSpec(**get_kernel_dict())
 
     class Client(PapermillNotebookClient):  # type: ignore[misc]
         place: _Place
@@ -274,6 +272,7 @@ def _register_engine() -> None:
             client = Client(
                 nb_man,
                 kernel_name=kernel_name,
+                kernel_manager_class=Manager,
                 timeout=execution_timeout,
                 startup_timeout=start_timeout,
                 record_timing=False,
@@ -284,33 +283,6 @@ def _register_engine() -> None:
             return client.execute(**kernel)
 
     papermill_engines.register("surveylab", Engine)
-
-
-def _read_source(task: Task) -> Any:
-    import nbformat
-
-    try:
-        content = json.loads(task.notebook)
-        cells = content["cells"]
-    except ValueError as error:
-        raise ChapterFailed(task.chapter, f"the source is not JSON: {error}") from error
-    except (KeyError, TypeError) as error:
-        raise ChapterFailed(task.chapter, "the source is not a notebook: it has no cells") from error
-    if content.get("metadata", {}).get("kernelspec", {}).get("name") != KERNEL:
-        raise ChapterFailed(
-            task.chapter,
-            f"the source has no kernelspec '{KERNEL}' in its metadata, so neither papermill nor JupyterLab "
-            "can open it unasked; add "
-            f'"kernelspec": {{"display_name": "Python 3", "language": "python", "name": "{KERNEL}"}}',
-        )
-    if not any("parameters" in cell.get("metadata", {}).get("tags", []) for cell in cells):
-        raise ChapterFailed(task.chapter, "the source has no cell tagged 'parameters'")
-    source = nbformat.reads(task.notebook, as_version=4)
-    for number, cell in enumerate(content["cells"]):
-        if "id" not in cell:
-            # Else each run would draw new ones.
-            source.cells[number]["id"] = f"cell-{number}"
-    return source
 
 
 def _failed(task: Task, source: Any, place: _Place, reason: str) -> ChapterFailed:

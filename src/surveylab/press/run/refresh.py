@@ -9,6 +9,7 @@ from surveylab.claims import record
 from surveylab.press.project import Project
 from surveylab.press.run.clean import assemble
 from surveylab.press.run.fingerprint import Fingerprint
+from surveylab.press.run.sources import read_source
 
 
 def stamped(notebook: str, provenance: dict[str, Any]) -> str:
@@ -27,7 +28,7 @@ def refresh(project: Project, chapter: str, path: Path, now: Fingerprint) -> str
     """
     import nbformat
 
-    source = nbformat.reads(project.source(chapter).read_text(encoding="utf-8"), as_version=4)
+    source = read_source(project, chapter)
     published = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
     result = assemble(source, published)
     # Rewrites no card whose numbers or verdict are not what its values give: this changes sentences only.

@@ -12,7 +12,8 @@ from functools import cache
 from pathlib import Path
 
 from surveylab.press.project import Notebook, PressError, text_of
-from surveylab.press.run.fingerprint import module_path, plain_python
+from surveylab.press.run.fingerprint import module_path
+from surveylab.press.run.sources import parse_cell
 
 
 def used_names(notebook: Notebook, name: str, packages: Mapping[str, Path]) -> list[str]:
@@ -32,7 +33,7 @@ def used_names(notebook: Notebook, name: str, packages: Mapping[str, Path]) -> l
         if cell["cell_type"] != "code":
             continue
         try:
-            tree = ast.parse(plain_python(text_of(cell)))
+            tree = parse_cell(text_of(cell))
         except SyntaxError as error:
             raise PressError(f"{name}: cell {number} is not Python: {error.msg}") from error
         bound |= _bindings(tree)

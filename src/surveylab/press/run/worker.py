@@ -20,7 +20,10 @@ from surveylab.press.run.kernel import Outcome, Task, perform
 POLL = 0.5
 PRESS = Path(__file__).parents[1]
 # What of the press a worker runs; all else that a chapter needs travels with it.
-MODULES = ("project", "run/clean", "run/kernel", "run/task_files", "run/worker")
+MODULES = (
+    "project",
+    *("run/clean", "run/environment", "run/kernel", "run/sources", "run/task_files", "run/worker"),
+)
 
 
 def sealed(task: Task, run: str) -> Callable[[], Outcome]:

@@ -15,6 +15,8 @@ from pathlib import Path
 from surveylab.press.review_text import Section
 from surveylab.press.run.usage import public_name
 
+# Of the command's help, whatever the width of the terminal.
+WIDTH = 78
 _LIBRARY = "surveylab"
 _TITLES = {"lab": "The lab", "claims": "Claims and verdicts"}
 _EXCEPTIONS = ("Error", "Exception", "Warning")  # how the names of their bases end
@@ -169,7 +171,8 @@ def _command() -> str:
     cli: click.Group = pkgutil.resolve_name("surveylab.press.cli:cli")
 
     def help_of(command: click.Command, name: str, parent: click.Context | None = None) -> str:
-        context = click.Context(command, info_name=name, parent=parent, **command.context_settings)
+        settings = {"terminal_width": WIDTH, **command.context_settings}
+        context = click.Context(command, info_name=name, parent=parent, **settings)
         return f"```text\n{command.get_help(context)}\n```\n"
 
     top = click.Context(cli, info_name="surveylab", **cli.context_settings)

@@ -9,9 +9,11 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from surveylab.press.project import PressError
+from surveylab.press.run.environment import cleaned
 
 # Jupyter Book switches it on for everyone. It is of no use here, and its scripts name other sites.
 UNWANTED = ("sphinx_thebe",)
@@ -33,8 +35,8 @@ def run_sphinx(source: Path, html: Path, doctrees: Path, settings: Mapping[str, 
     done = subprocess.run(
         [sys.executable, "-m", "surveylab.press.site.sphinx_run"],
         input=json.dumps(order),
-        # The order of a set must not decide what a page looks like.
-        env={**os.environ, "PYTHONHASHSEED": "0"},
+        # Neither the order of a set nor the author's configuration must decide what a page looks like.
+        env=cleaned(os.environ) | {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "TZ": "UTC"},
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -54,6 +56,7 @@ def run_sphinx(source: Path, html: Path, doctrees: Path, settings: Mapping[str, 
 def main() -> int:
     """Build what standard input describes."""
     from jupyter_book import config, sphinx
+    from sphinx_external_toc import events
 
     order = json.load(sys.stdin)
     defaults = config.get_default_sphinx_config
@@ -63,6 +66,10 @@ def main() -> int:
         return found | {"extensions": [name for name in found["extensions"] if name not in UNWANTED]}
 
     config.get_default_sphinx_config = wanted
+    # It looks for pages by a pattern that begins with the folder, in whose name [x] is no pattern.
+    toc: Any = events
+    source = Path(order["source"])
+    toc.glob = SimpleNamespace(iglob=lambda pattern, recursive: map(str, source.rglob(Path(pattern).name)))
     address = order["settings"]["site"]["address"]
     result = sphinx.build_sphinx(
         order["source"],

@@ -16,8 +16,9 @@ from typing import Any
 import yaml
 
 from surveylab.claims import provenance_of
-from surveylab.press.project import Notebook, PressError, Project, text_of
+from surveylab.press.project import ChapterFailed, Notebook, PressError, Project, text_of
 from surveylab.press.run.fingerprint import library_packages
+from surveylab.press.run.sources import read_source, text_of_source
 from surveylab.press.run.usage import defined_at, public_name, used_names
 from surveylab.press.site.api import api_pages
 from surveylab.press.site.badges import with_badges
@@ -81,7 +82,7 @@ def collect(root: Path) -> Staged:
         path = project.source(chapter)
         if path.is_file():
             sources[page] = f"notebooks/{chapter}.ipynb"
-            files[sources[page]] = path.read_bytes()
+            files[sources[page]] = _source(project, chapter)
         used = used_names(notebook, f"book/{name}", packages)
         if page == chapter:  # a full edition uses what its chapter uses
             for place in {defined_at(used_name, packages) for used_name in used} - {""}:
@@ -110,6 +111,14 @@ def collect(root: Path) -> Staged:
         files["intro.md"] = _filled(files["intro.md"].decode(), findings).encode()
     files["_toc.yml"] = _contents(findings, files)
     return Staged(files, findings, sources, uses)
+
+
+def _source(project: Project, chapter: str) -> bytes:
+    """A chapter's source to download, without what editors add."""
+    try:
+        return text_of_source(read_source(project, chapter)).encode()
+    except ChapterFailed:  # `surveylab run` says why; the page shows what was published
+        return project.source(chapter).read_bytes()
 
 
 def _contents(findings: Findings, files: Mapping[str, bytes]) -> bytes:

@@ -144,7 +144,7 @@ def _threads(published: Notebook) -> dict[str, str]:
     are the same to the last digit.
     """
     machine = (record.run_of(published) or {}).get("machine") or {}
-    asked = machine.get("threads") == 1 and "OMP_NUM_THREADS" not in os.environ
+    asked = machine.get("threads") == 1 and not os.environ.get("OMP_NUM_THREADS")
     return {"OMP_NUM_THREADS": "1"} if asked else {}
 
 
