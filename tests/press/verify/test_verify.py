@@ -168,9 +168,9 @@ def test_tampering_is_caught_without_executing(root, page, surveylab, change, sa
 @pytest.mark.parametrize(
     ("file", "old", "new", "said"),
     [
-        ("notebooks/demo/one.ipynb", "1e-7", "2e-7", "source: code cells changed"),
-        ("src/tinylib/method.py", "return 3 +", "return 3.1 +", "library: tinylib.method changed"),
-        ("book/claims.yml", "margin: 1.0", "margin: 2.9", "claims: tiny-gain changed"),
+        ("notebooks/demo/one.ipynb", "1e-7", "2e-7", "code cells changed"),
+        ("src/tinylib/method.py", "return 3 +", "return 3.1 +", "library code changed: tinylib.method"),
+        ("book/claims.yml", "margin: 1.0", "margin: 2.9", "claims changed in what is judged: tiny-gain"),
         ("book/claims.yml", "margin: 1.0", "margin: 2.9", "margin: published 1.0, recomputed 2.9"),
         ("book/claims.yml", "margin: 1.0", "margin: 2.9", "published 'supported', recomputed 'inconclusive'"),
     ],
@@ -231,7 +231,7 @@ def test_a_library_that_gives_other_results_is_the_likely_cause(root, surveylab)
     said = surveylab("verify")
     assert said.code == 1
     row = next(line for line in said.out.splitlines() if line.startswith("tiny-gain "))
-    assert "DIFFERS" in row and "the code differs: library: tinylib.method changed" in row
+    assert "DIFFERS" in row and "the code differs: library code changed: tinylib.method" in row
     assert "tiny-exact" in said.out and said.out.count("DIFFERS") == 1
 
 
