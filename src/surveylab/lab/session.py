@@ -30,8 +30,8 @@ from surveylab.lab.watching import watched
 T = TypeVar("T")
 # Replicates in each of the three populations.
 REPLICATES = {"smoke": 2, "standard": 8, "full": 22}
-# Two threads wherever there are two cores: sums split over threads round differently, and everyone has two.
-THREADS = 2
+# Sums split over threads round differently: on one, results do not depend on the number of cores.
+THREADS = 1
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "scikit-image", "surveylab")
 
 
@@ -113,8 +113,7 @@ def begin(chapter: str, *, profile: str = "standard", seed: int = 0, device: str
         raise ValueError(f"seed must be a whole number of at least 0; got {seed!r}")
     chosen = _device(device)
     if "OMP_NUM_THREADS" not in os.environ:
-        # At smoke nothing is compared, and on a busy computer two threads wait for each other for minutes.
-        torch.set_num_threads(1 if profile == "smoke" else min(THREADS, len(_usable_cores())))
+        torch.set_num_threads(THREADS)
     root = find_root(packaged=True)
     claims = load_claims(root / "book" / "claims.yml")
     if not any(claim.chapter == chapter for claim in claims.values()):
@@ -195,12 +194,6 @@ def _device(name: str) -> torch.device:
     if name == "cuda" and not available:
         raise DeviceError("device 'cuda' was asked for, but torch finds no CUDA device; use 'cpu' or 'auto'")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
-
-
-def _usable_cores() -> set[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return os.sched_getaffinity(0)
-    return set(range(os.cpu_count() or 1))
 
 
 def _processor() -> str:

@@ -209,20 +209,21 @@ def test_consistent_forgery_is_caught_by_executing_again(root, page, surveylab):
     assert differing[0]["cause"] == comparison.UNEXPLAINED
 
 
-@pytest.mark.parametrize(
-    ("variable", "value", "note"),
-    [
-        ("OMP_NUM_THREADS", "2", "the machine differs: threads 1 -> 2"),
-        ("TINY_CAPABILITY", "B", "the machine differs: capability A -> B"),
-    ],
-)
 @pytest.mark.slow
-def test_another_machine_gives_no_alarm(root, surveylab, monkeypatch, variable, value, note):
+def test_another_machine_gives_no_alarm(root, surveylab, monkeypatch):
     """Values move in the last digits: on the same machine that would be an error, on another it is not."""
-    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("TINY_CAPABILITY", "B")
     said = surveylab("verify")
     assert said.code == 0
-    assert note in said.out and "compared by a test, not digit by digit" in said.out
+    assert "the machine differs: capability A -> B" in said.out
+    assert "compared by a test, not digit by digit" in said.out
+
+
+@pytest.mark.slow
+def test_the_shells_number_of_threads_makes_no_other_machine(root, surveylab, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    said = surveylab("verify")
+    assert said.code == 0 and "not where it was published" not in said.out
 
 
 @pytest.mark.slow
@@ -242,7 +243,11 @@ def test_versions_and_data_are_named_as_causes(root, page, surveylab, monkeypatc
     replace(root / "src/tinylib/method.py", "return 3 +", "return 9 +")
     said = surveylab("verify")
     row = next(line for line in said.out.splitlines() if line.startswith("tiny-gain "))
-    for cause in ("the data differ", "the code differs: source", "versions differ: tinylib 1 -> 2"):
+    for cause in (
+        "the data differ",
+        "the code differs: code cells changed",
+        "versions differ: tinylib 1 -> 2",
+    ):
         assert cause in row
 
 

@@ -29,6 +29,16 @@ KERNEL = "python3"
 START_TIMEOUT = 120
 CELL_TIMEOUT = 1800
 
+# Results must not depend on the number of cores: a sum split over threads rounds differently. So a chapter
+# has one thread, whatever the caller's shell says, and several chapters are executed side by side.
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "VECLIB_MAXIMUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+}
+
 # Zip files cannot hold an earlier date than 1980, and some figure formats write this one into the file.
 SOURCE_DATE_EPOCH = "315532800"
 
@@ -108,24 +118,17 @@ def make_task(
 
 
 def kernel_environment(root: Path) -> dict[str, str]:
-    """The environment of every kernel that executes a chapter, here and in the tests: what makes runs alike.
-
-    Thread counts are left alone: they are the machine's, and part of the provenance.
-    """
+    """The environment of every kernel that executes a chapter, here and in tests: what makes runs alike."""
     environment = dict(os.environ)
     for name in ("SURVEYLAB_VERIFY", "SURVEYLAB_TUNE", "SURVEYLAB_TUNE_KEPT", "MPLBACKEND", "PYTHONSTARTUP"):
         environment.pop(name, None)
-    environment |= {
+    environment |= ONE_THREAD | {
         "SURVEYLAB_ROOT": str(root),
         "TQDM_DISABLE": "1",
         "PYTHONHASHSEED": "0",
         "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH,
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
-    # A thread that waits for its fellow soon goes to sleep, where it would keep the core for long: with
-    # one other busy process on two cores a recurrent network's step took a hundred times as long as on one
-    # thread; so it takes three times, and on a quiet machine no longer than it did.
-    environment.setdefault("GOMP_SPINCOUNT", "3000")
     if (root / "src").is_dir():
         # What runs is what the fingerprint was taken of, even where another copy is installed.
         path = [str(root / "src"), environment.get("PYTHONPATH", "")]
