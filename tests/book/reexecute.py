@@ -115,6 +115,10 @@ class Supply:
         self.left = list(chapters)
         self._clock, self._end, self._lock = clock, clock() + budget, threading.Lock()
 
+    def stop(self) -> None:
+        """Let no other chapter begin."""
+        self._end = -math.inf
+
     def __iter__(self) -> Iterator[Chapter]:
         while True:
             with self._lock:
@@ -178,7 +182,10 @@ def execute(root: Path, supply: Supply, options: list[str], workers: int) -> boo
         return fine
 
     with ThreadPoolExecutor(workers) as pool:
-        return all(list(pool.map(work, range(workers))))
+        try:
+            return all(list(pool.map(work, range(workers))))
+        finally:
+            supply.stop()  # after Ctrl-C, which ends the chapters that are running
 
 
 def main(arguments: Sequence[str]) -> int:

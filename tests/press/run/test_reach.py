@@ -32,6 +32,10 @@ LIBRARY = {
     "own/__init__.py": "from .helper import helper\nfrom .other import other\nDEFAULT = helper()\n",
     "own/helper.py": "def helper(): pass",
     "own/other.py": "def other(): pass",
+    "hub/__init__.py": "from pkg.data import digits, photos",
+    "data/__init__.py": "from .digits import digits\nfrom .photos import photos, scenes",
+    "data/digits.py": "def digits(): pass",
+    "data/photos.py": "def photos(): pass\ndef scenes(): pass",
     "loop1.py": "from . import loop2",
     "loop2.py": "from .loop1 import *",
 }
@@ -75,6 +79,11 @@ def reached(packages: dict[str, Path], *cells: str) -> set[str]:
         # An `__init__` with code of its own counts, and what that code uses.
         ("from pkg.own import other", {"own", "own.helper", "own.other"}),
         ("from pkg.own import DEFAULT", {"own", "own.helper"}),
+        # A function that has its module's name.
+        ("from pkg import hub\nhub.photos()", {"data.photos"}),
+        ("from pkg.data import digits\ndigits()", {"data.digits"}),
+        ("from pkg import data\ndata.scenes()\ndata.photos()", {"data.photos"}),
+        ("import pkg.data.photos", {"data.photos"}),
         # A package that is only imported is not used yet.
         ("from pkg import room", set()),
         ("import os, json, pkgother", set()),

@@ -45,7 +45,7 @@ def verify(
         recompute_only: whether to leave the second execution out.
         device: where to execute again.
         timeout: seconds that one cell may take.
-        executor: who executes; default this process.
+        executor: who executes; default one worker a core.
         keep: called with the report as far as it goes, whenever a chapter was executed, and at the end.
 
     Raises:
