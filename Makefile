@@ -7,10 +7,14 @@ DATA_READY := .venv/.ready-data
 # Once for each environment. Where data cannot be had, only the chapters that need it are affected.
 DATA = @test $(DATA_READY) -nt $(READY) || $(MAKE) --no-print-directory data || \
   echo 'make: going on without it' >&2
-# Tests and short runs want one thread: two such processes then share two cores well.
-ONE := OMP_NUM_THREADS=1
+# One process a core, each on one thread.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 8 --dist loadscope
+# Says at the end of each part of `make test` how long it took.
+PART := @$(BIN)/python tests/part.py
+# Minutes in which `make test` begins to execute published chapters again: the newest first, the others by turns.
+REEXECUTE ?= 25
 
-.PHONY: book data serve lab pdf test check setup lint hooks audit clean
+.PHONY: book data serve lab pdf test verify check setup lint hooks audit clean
 .DELETE_ON_ERROR:
 
 book: $(READY)  ## execute stale chapters, build the pages, say where to open them
@@ -36,19 +40,30 @@ lab: $(LAB_READY)  ## open the chapters' sources in JupyterLab (PORT=..., NO_BRO
 pdf: book  ## the whole book as one PDF, which needs a Chromium
 	$(BIN)/surveylab build --pdf
 
-test: $(READY) lint  ## everything: unit tests, chapters at smoke, verification, the book twice, re-execution
+test: $(READY)  ## everything: lint, chapters at smoke, verification, the book twice, re-execution, tests
 	$(DATA)
-	$(BIN)/surveylab run --profile smoke
-	$(BIN)/surveylab verify --recompute-only
-	$(BIN)/surveylab build --force
-	$(BIN)/surveylab build --force --output _build/again
+	$(PART) lint $(MAKE) --no-print-directory lint
+	$(PART) smoke $(BIN)/surveylab run --profile smoke
+	$(PART) recomputation $(BIN)/surveylab verify --recompute-only
+	$(PART) "two builds" $(MAKE) --no-print-directory -j2 _build/html _build/again/html
 	diff -r _build/html _build/again/html
+	$(PART) re-execution $(BIN)/python tests/book/reexecute.py --minutes $(REEXECUTE)
+	$(PART)
+	$(PYTEST)
+
+.PHONY: _build/html _build/again/html
+_build/html:
+	$(BIN)/surveylab build --force
+_build/again/html:
+	$(BIN)/surveylab build --force --output _build/again
+
+verify: $(READY)  ## execute all published chapters again and compare: claim by claim, then output by output
+	$(BIN)/surveylab verify
 	$(BIN)/python tests/book/reexecute.py
-	$(ONE) $(BIN)/pytest
 
 check: $(READY) lint  ## for authors, within three minutes: lint, types, unit tests, every chapter at smoke
 	$(BIN)/surveylab run --profile smoke
-	$(ONE) $(BIN)/pytest -q -m "not slow"
+	$(PYTEST) -q -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -25,7 +25,7 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 READ = {"contents": "read"}
 RIGHTS = {
     "check": {"test": READ, "elsewhere": READ},
-    "verify": {"verify": READ, "audit": READ, "conda": READ, "tell": {"issues": "write"}},
+    "verify": {"verify": READ, "reexecute": READ, "audit": READ, "conda": READ, "tell": {"issues": "write"}},
     "publish": {"build": READ | {"pages": "read"}, "deploy": {"pages": "write", "id-token": "write"}},
 }
 # What somebody else may write: it must never become part of a script.
@@ -126,6 +126,7 @@ def tell(
     opened: str,
     report: str | None,
     verified: str = "success",
+    reexecuted: str = "success",
     audited: str = "success",
     installed: str = "success",
 ) -> str:
@@ -139,7 +140,7 @@ def tell(
     if report is not None:
         (folder / "report.md").write_text(report, encoding="utf-8")
     given = {"PATH": f"{program.parent}:{os.environ['PATH']}", "OPEN": opened, "RUN": "the run"}
-    given |= {"VERIFIED": verified, "AUDITED": audited, "INSTALLED": installed}
+    given |= {"VERIFIED": verified, "REEXECUTED": reexecuted, "AUDITED": audited, "INSTALLED": installed}
     assert given.keys() - {"PATH", "OPEN"} <= job["env"].keys()
     others = read(ROOT / ".github/workflows/verify.yml")["jobs"].keys() - {"tell"}
     assert set(job["needs"]) == others
@@ -163,6 +164,12 @@ def test_what_no_longer_holds_opens_an_issue(tmp_path: Path) -> None:
 def test_an_open_issue_is_continued(tmp_path: Path) -> None:
     said = tell(tmp_path, opened="5", report="**1 problem**", verified="failure")
     assert "issue comment 5" in said and "issue create" not in said and "**1 problem**" in said
+
+
+@needs_bash
+def test_an_output_that_differs_is_told_too(tmp_path: Path) -> None:
+    said = tell(tmp_path, opened="", report="**holds**", reexecuted="failure")
+    assert "issue create" in said and "Re-execution: failure." in said
 
 
 @needs_bash

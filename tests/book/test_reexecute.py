@@ -1,21 +1,22 @@
-"""The policy by which nbval compares: what it catches and what it passes over, on a chapter in miniature."""
+"""Re-execution: what nbval catches and what it passes over, on a chapter in miniature; whose turn it is."""
 
 from __future__ import annotations
 
+import heapq
 import json
 import os
 import re
 import subprocess
 import sys
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from book.reexecute import Chapter, Supply, due, in_order, last_due
 from tiny_project import GOOD, make_project, read, write_chapter, write_notebook
 
 from surveylab.press.cli import execute
-
-pytestmark = pytest.mark.slow
 
 SCRIPT = Path(__file__).with_name("reexecute.py")
 
@@ -94,6 +95,7 @@ def answer(root: Path) -> subprocess.CompletedProcess[str]:
     return reexecute(root, "-rfp", "--color=no")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_tampering_is_caught_and_other_digits_are_passed_over(root, answer, name):
     code = [cell for cell in read(root / f"book/demo/{name}.ipynb")["cells"] if cell["cell_type"] == "code"]
@@ -105,15 +107,18 @@ def test_tampering_is_caught_and_other_digits_are_passed_over(root, answer, name
     assert failed == {f"code-{list(CELLS).index(cell)}" for cell in PAGES[name][1]}
 
 
+@pytest.mark.slow
 def test_the_exit_code_and_the_message(answer):
     assert answer.returncode == 1
     assert "tiny-gain: contradicted" in answer.stdout and "tiny-gain: supported" in answer.stdout
 
 
+@pytest.mark.slow
 def test_full_editions_are_left_out(answer):
     assert "book/full" not in answer.stdout
 
 
+@pytest.mark.slow
 def test_an_honest_page_passes_and_a_broken_one_fails(root):
     page = root / "book/demo/one.ipynb"
     assert reexecute(root, str(page), "-q").returncode == 0
@@ -127,6 +132,89 @@ def test_an_honest_page_passes_and_a_broken_one_fails(root):
     assert done.returncode == 1 and "2 failed" in done.stdout and "broken" in done.stdout
 
 
+@pytest.mark.slow
 def test_nothing_published_is_no_success(tmp_path):
     done = reexecute(make_project(tmp_path))
     assert done.returncode == 1 and "no published chapter" in done.stderr
+
+
+@pytest.mark.slow
+def test_when_the_time_is_over_no_chapter_begins_and_what_is_left_out_is_listed(root):
+    pages = [str(root / f"book/demo/{name}.ipynb") for name in PAGES]
+    done = reexecute(root, *pages, "--minutes", "0.0001", "--workers", "1", "-q")
+    assert "Re-executed 1 chapter of 3 in " in done.stdout
+    left = re.findall(r"^Left out: (book/demo/\w+\.ipynb), not due since it was", done.stdout, re.MULTILINE)
+    assert len(left) == 2
+    done = reexecute(root, *pages, "--minutes", "0")
+    assert done.returncode == 0 and done.stdout.count("Left out: ") == 3
+
+
+# ------------------------------------------------------------------------------------- whose turn it is
+
+FIRST = date(2026, 11, 2)
+BUDGET = 25 * 60.0
+WORKERS = 2
+
+
+def book(published: date = FIRST - timedelta(days=30)) -> list[Chapter]:
+    """Twenty-four chapters of 300 to 500 seconds."""
+    return [Chapter(Path(f"book/demo/{n:02}.ipynb"), published, 300 + 200 * n / 23) for n in range(24)]
+
+
+def day_of(chapters: list[Chapter], day: date, *, slower: float = 1.0) -> tuple[list[Chapter], float]:
+    """What is executed on a day, and the seconds until the last ends; each so much slower than published."""
+    now = 0.0
+    supply = Supply(in_order(chapters, day, BUDGET * WORKERS), BUDGET, lambda: now)
+    begun, last = [], 0.0
+    workers = [iter(supply) for _ in range(WORKERS)]
+    queue = [(0.0, number) for number in range(WORKERS)]
+    while queue:
+        now, number = heapq.heappop(queue)
+        chapter = next(workers[number], None)
+        if chapter is not None:
+            begun.append(chapter)
+            heapq.heappush(queue, (now + slower * chapter.seconds, number))
+            last = max(last, now + slower * chapter.seconds)
+    return begun, last
+
+
+@pytest.mark.parametrize(("slower", "days"), [(0.5, 4), (1.0, 4), (2.0, 10), (10.0, 24)])
+def test_a_day_holds_the_budget_and_some_days_execute_every_chapter(slower: float, days: int) -> None:
+    chapters = book()
+    executed: set[Chapter] = set()
+    for number in range(days):
+        begun, last = day_of(chapters, FIRST + timedelta(days=number), slower=slower)
+        assert len(begun) == len(set(begun)) >= WORKERS
+        assert last <= BUDGET + slower * 500
+        executed |= set(begun)
+    assert executed == set(chapters)
+
+
+def test_days_after_a_chapter_was_published_it_comes_first() -> None:
+    chapters = book()
+    yesterday, today = FIRST - timedelta(days=1), FIRST
+    chapters[5] = Chapter(chapters[5].path, yesterday, 400)
+    chapters[17] = Chapter(chapters[17].path, today, 400)
+    assert in_order(chapters, today, 3000)[:2] == [chapters[17], chapters[5]]
+    later = in_order(chapters, today + timedelta(days=1), 3000)
+    assert later[0] == chapters[17] and later[1] != chapters[5]
+    assert sorted(later, key=lambda c: c.path) == chapters  # each once
+
+
+def test_where_all_were_published_today_they_take_turns_all_the_same() -> None:
+    chapters = book(FIRST)
+    first, second = (day_of(chapters, FIRST + timedelta(days=n))[0] for n in range(2))
+    assert set(first) != set(second)
+
+
+def test_what_is_left_out_was_due_some_days_ago() -> None:
+    chapters = book()
+    begun, _ = day_of(chapters, FIRST)
+    expected = due(chapters, FIRST, BUDGET * WORKERS)
+    assert begun[: len(expected)] == expected and len(begun) <= len(expected) + 1
+    for chapter in set(chapters) - set(begun):
+        before = last_due(chapter, chapters, FIRST, BUDGET * WORKERS)
+        assert before is not None and FIRST - timedelta(days=4) <= before < FIRST
+        assert chapter in day_of(chapters, before)[0]
+    new = Chapter(Path("book/demo/new.ipynb"), FIRST, 400)
+    assert last_due(new, [*chapters, new], FIRST, BUDGET * WORKERS) is None

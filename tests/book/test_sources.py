@@ -54,7 +54,7 @@ PUBLISHED = sorted(path for path in (ROOT / "book").rglob("*.ipynb") if "full" n
 
 
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
-def test_a_published_chapter_takes_two_minutes_at_most(path: Path) -> None:
+def test_a_published_chapter_takes_ten_minutes_on_one_core_at_most(path: Path) -> None:
     record = json.loads(path.read_text(encoding="utf-8"))["metadata"]["surveylab"]
     assert record["profile"] == "standard"
-    assert record["duration"] <= 120, f"it took {record['duration']:.0f} s on {record['machine']}"
+    assert record["duration"] <= 600, f"it took {record['duration']:.0f} s on {record['machine']}"

@@ -64,14 +64,14 @@ def test_seeds_do_not_share_streams(begin: Begin) -> None:
     assert not one & two
 
 
-def test_threads_are_two_unless_the_environment_says(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_is_one_thread_unless_the_environment_says(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.set_num_threads(3)
     begin()
     assert torch.get_num_threads() == 3
     monkeypatch.delenv("OMP_NUM_THREADS")
     begin()
-    assert torch.get_num_threads() == min(2, len(os.sched_getaffinity(0)))
-    begin(profile="smoke")
     assert torch.get_num_threads() == 1
 
 
@@ -79,7 +79,7 @@ def test_an_empty_number_of_threads_is_none(begin: Begin, monkeypatch: pytest.Mo
     torch.set_num_threads(3)
     monkeypatch.setenv("OMP_NUM_THREADS", "")
     begin()
-    assert torch.get_num_threads() == min(2, len(os.sched_getaffinity(0)))
+    assert torch.get_num_threads() == 1
 
 
 def test_the_build_of_torch_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,6 +247,3 @@ def test_a_processor_without_a_file_that_describes_it(monkeypatch: pytest.Monkey
     monkeypatch.setattr(platform, "processor", lambda: "Intel64 Family 6 Model 142 Stepping 10")
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: (_ for _ in ()).throw(FileNotFoundError()))
     assert session._processor() == "Intel64 Family 6 Model 142 Stepping 10"
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    assert len(session._usable_cores()) == 8

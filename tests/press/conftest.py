@@ -21,14 +21,23 @@ class Said(NamedTuple):
     err: str
 
 
+VARIABLES = ("SURVEYLAB_VERIFY", "SURVEYLAB_TUNE", "OMP_NUM_THREADS", "TINY_CAPABILITY", "TINY_VERSION")
 ADDRESSES = ("SURVEYLAB_REPOSITORY", "SURVEYLAB_BRANCH", "SURVEYLAB_SITE")
 
 
 def _settle(patch: pytest.MonkeyPatch, root: Path) -> None:
     """Point the press at a project, and hide what the caller's shell may say."""
     patch.setenv("SURVEYLAB_ROOT", str(root))
-    patch.setenv("OMP_NUM_THREADS", "1")
-    for name in ("SURVEYLAB_VERIFY", "SURVEYLAB_TUNE", "TINY_CAPABILITY", "TINY_VERSION", *ADDRESSES):
+    # Where several at a time matter, a test asks for them.
+    patch.setattr("surveylab.press.run.executor.cores", lambda: 1)
+    for name in (
+        "SURVEYLAB_VERIFY",
+        "SURVEYLAB_TUNE",
+        "OMP_NUM_THREADS",
+        "TINY_CAPABILITY",
+        "TINY_VERSION",
+        *ADDRESSES,
+    ):
         patch.delenv(name, raising=False)
 
 

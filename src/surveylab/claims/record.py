@@ -40,8 +40,9 @@ _DERIVED = (
     "detectable",
     "kind",
 )
-# The parts of a card that only repeat the wording of the claims. None holds an element of its own name.
-_WORDS = re.compile(r'<([a-z]+) class="[^"]*\bsl-words\b[^"]*">.*?</\1>', re.DOTALL)
+# The parts of a card that only repeat the wording of the claims, with the end of their line, so that a card
+# with a note more or less is the same card. None holds an element of its own name.
+_WORDS = re.compile(r'<([a-z]+) class="[^"]*\bsl-words\b[^"]*">.*?</\1>\n?', re.DOTALL)
 
 
 class RecordError(ValueError):

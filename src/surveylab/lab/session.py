@@ -33,8 +33,8 @@ from surveylab.lab.watching import watched
 T = TypeVar("T")
 # Replicates in each of the three populations.
 REPLICATES = {"smoke": 2, "standard": 8, "full": 22}
-# Two threads wherever there are two cores: sums split over threads round differently, and everyone has two.
-THREADS = 2
+# Sums split over threads round differently: on one, results do not depend on the number of cores.
+THREADS = 1
 # Variables by which libraries choose their instructions, their precision or the order of their sums.
 ARITHMETIC = re.compile(
     r"(ATEN|ONEDNN|DNNL|MKL|OMP|OPENBLAS|CUBLAS|CUDNN)_\w+|KMP_(DETERMINISTIC|FORCE)_REDUCTION"
@@ -133,8 +133,7 @@ def begin(
         raise ValueError(f"seed must be a whole number of at least 0; got {seed!r}")
     chosen = _device(device)
     if not os.environ.get("OMP_NUM_THREADS"):
-        # At smoke nothing is compared, and on a busy computer two threads wait for each other for minutes.
-        torch.set_num_threads(1 if profile == "smoke" else min(THREADS, len(_usable_cores())))
+        torch.set_num_threads(THREADS)
     root, claims = _book(chapter)
     _current = Run(chapter, profile, seed, chosen, root, claims)
     record = {
@@ -250,12 +249,6 @@ def _device(name: str) -> torch.device:
     if name == "cuda" and not available:
         raise DeviceError("device 'cuda' was asked for, but torch finds no CUDA device; use 'cpu' or 'auto'")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
-
-
-def _usable_cores() -> set[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return os.sched_getaffinity(0)
-    return set(range(os.cpu_count() or 1))
 
 
 def _processor() -> str:

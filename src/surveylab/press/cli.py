@@ -70,10 +70,8 @@ def _executor(command: Callable[..., Any]) -> Callable[..., Any]:
     workers = click.option(
         "--workers",
         type=click.IntRange(min=1),
-        default=1,
-        show_default=True,
         metavar="N",
-        help="Chapters at a time on this machine; they share its cores.",
+        help="Chapters at a time on this machine, each on one thread.  [default: one a core]",
     )
     scheduler = click.option(
         "--scheduler",
@@ -109,10 +107,10 @@ def _executor(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @_executor
 @_execution
-def run(chapters: Sequence[str], workers: int, scheduler: str | None, **options: Any) -> int:
+def run(chapters: Sequence[str], workers: int | None, scheduler: str | None, **options: Any) -> int:
     """Execute the chapters that are not fresh.
 
-    Fresh means: source cells, the library code they import, their claims, tuned rates and parameters are
+    Fresh means: source cells, the library code they use, their claims, tuned rates and parameters are
     what they were. Where only wording changed, it is carried over without executing. Each chapter is
     replaced as a whole when it is finished: an interrupted run goes on where it stopped, and a chapter that
     fails leaves the published one as it was.
@@ -120,7 +118,7 @@ def run(chapters: Sequence[str], workers: int, scheduler: str | None, **options:
     \b
     surveylab run
     surveylab run normalization/batch_norm --force
-    surveylab run --workers 2
+    surveylab run --workers 1
     surveylab run batch_norm --profile full --device cuda
     surveylab run --profile full --device cuda --scheduler tcp://head:8786
     surveylab run batch_norm --profile smoke --candidate examples.my_norm:MyNorm
@@ -192,7 +190,7 @@ def verify(
     chapters: Sequence[str],
     recompute_only: bool,
     reports: Sequence[Path],
-    workers: int,
+    workers: int | None,
     scheduler: str | None,
     **options: Any,
 ) -> int:
@@ -234,7 +232,9 @@ def verify(
 @click.option("--seed", type=click.IntRange(min=0), required=True, help="Not the published one (0).")
 @_executor
 @_execution
-def replicate(chapters: Sequence[str], seed: int, workers: int, scheduler: str | None, **options: Any) -> int:
+def replicate(
+    chapters: Sequence[str], seed: int, workers: int | None, scheduler: str | None, **options: Any
+) -> int:
     """Run chapters with other random numbers and compare the verdicts. Writes nothing.
 
     Exits with 1 if a verdict turns into its opposite.

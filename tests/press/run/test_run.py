@@ -123,9 +123,14 @@ def test_a_fresh_chapter_is_executed_on_another_device_if_asked(root, page, surv
 @pytest.mark.parametrize(
     ("file", "old", "new", "why"),
     [
-        ("src/tinylib/method.py", "return 3 +", "return 4 +", "library: tinylib.method changed"),
-        ("notebooks/demo/one.ipynb", "'two'", "'2'", "source: code cells changed"),
-        ("book/claims/demo/one.yml", "margin: 1.0", "margin: 1.5", "claims: tiny-gain changed"),
+        ("src/tinylib/method.py", "return 3 +", "return 4 +", "library code changed: tinylib.method"),
+        ("notebooks/demo/one.ipynb", "'two'", "'2'", "code cells changed"),
+        (
+            "book/claims/demo/one.yml",
+            "margin: 1.0",
+            "margin: 1.5",
+            "changed in what is judged: tiny-gain",
+        ),
         ("book/demo/one.ipynb", "seed = 0", "seed = 9", "injected parameters say seed = 9"),
         ("book/demo/one.ipynb", "print('two", "print('TWO", "cell 6 (code) of the published chapter"),
         ("book/demo/one.ipynb", '"verdict": "supported"', '"verdict": "contradicted"', "tiny-gain: verdict"),
@@ -160,6 +165,40 @@ def test_wording_is_carried_over_without_executing(root, page, surveylab):
     assert provenance_of(after)["executed"] == provenance_of(before)["executed"]
     assert surveylab("verify", "--recompute-only").code == 0
     assert surveylab("run").out == "demo/one: fresh\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "note: It was close.",
+        "scope: Small inputs.",
+        "history: [{date: 2026-01-31, change: It was 1, why: Typed}]",
+    ],
+)
+def test_a_note_or_scope_or_history_added_to_a_claim_executes_nothing(root, page, surveylab, words):
+    before = read(page)
+    replace(root / "book/claims/demo/one.yml", "margin: 1.0", f"margin: 1.0\n  {words}")
+    said = surveylab("status")
+    assert "demo/one  reworded" in said.out
+    assert "demo/one: wording of claims changed: tiny-gain; nothing to execute\n" in said.out
+    assert "without executing" in surveylab("run").out
+    after = read(page)
+    assert provenance_of(after)["executed"] == provenance_of(before)["executed"]
+    changed = [i for i, (a, b) in enumerate(zip(outputs(before), outputs(after), strict=True)) if a != b]
+    assert [outputs(after)[i]["metadata"]["surveylab"]["claim"] for i in changed] == ["tiny-gain"]
+    assert surveylab("verify", "--recompute-only").code == 0
+    replace(root / "book/claims/demo/one.yml", f"\n  {words}", "")
+    assert "without executing" in surveylab("run").out
+    assert outputs(read(page)) == outputs(before)
+
+
+def test_status_fails_if_any_chapter_is_stale_the_first_included(root, page, surveylab):
+    write_chapter(root, "demo/two", [GOOD[0]])
+    assert surveylab("run", "demo/two").code == 0
+    replace(root / "notebooks/demo/one.ipynb", "'two'", "'2'")
+    said = surveylab("status")
+    assert "demo/one  stale" in said.out and "demo/two  fresh" in said.out
+    assert said.code == 1
 
 
 def test_a_tag_added_to_a_source_reaches_the_page_without_executing(root, page, surveylab):

@@ -33,8 +33,7 @@ class Place(NamedTuple):
 
     def start(self, code: str, *arguments: str) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "PYTHONPATH": str(self.folder / "site"), "TMPDIR": str(self.folder)}
-        for name in ("SURVEYLAB_ROOT", "OMP_NUM_THREADS"):
-            environment.pop(name, None)
+        environment.pop("SURVEYLAB_ROOT", None)
         return subprocess.Popen(
             [sys.executable, "-c", code, *arguments, "--host", "127.0.0.1", "--no-dashboard"],
             cwd=self.folder,

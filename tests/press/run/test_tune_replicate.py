@@ -23,11 +23,16 @@ def test_tune_keeps_the_sweep_shows_it_and_makes_the_chapter_stale(root, surveyl
     path = root / "book/tuning/demo/one.json"
     assert json.loads(path.read_text())["arm"]["scores"] == [[0.5, 0.6], [0.9, 0.8], [0.1, 0.2]]
     first = path.read_bytes()
-    assert "tuning: learning rates changed" in surveylab("status").out
+    assert "learning rates changed" in surveylab("status").out
     assert surveylab("run").code == 0 and surveylab("status").code == 0
     assert surveylab("tune", "demo/one").code == 0
     assert path.read_bytes() == first
     assert surveylab("status").code == 0
+    # Another rate in the same file is a change too.
+    path.write_text(path.read_text().replace('"rate": 0.1', '"rate": 0.01'))
+    said = surveylab("status")
+    assert said.code == 1 and "demo/one: learning rates changed\n" in said.out
+    assert "demo/one: executed in" in surveylab("run").out and surveylab("status").code == 0
 
 
 def test_tune_uses_other_streams_than_the_published_run(root, surveylab):

@@ -12,14 +12,12 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-from tiny_project import GOOD, lines, note, page, read, until, write_chapter
+from tiny_project import GOOD, lines, note, page, until, write_chapter
 
-from surveylab.press.project import PressError, Project, WrongUse
-from surveylab.press.run import cluster, kernel, task_files, worker
-from surveylab.press.run import execute as execution
-from surveylab.press.run.execute import execute_all
-from surveylab.press.run.executor import Executor, threads_for
-from surveylab.press.verify import verify
+from surveylab.claims import run_of
+from surveylab.press.project import Project, WrongUse
+from surveylab.press.run import cluster, executor, kernel, task_files, worker
+from surveylab.press.run.executor import Executor
 
 BEGIN = GOOD[0]
 
@@ -48,38 +46,21 @@ def test_a_task_carries_claims_rates_and_library_and_nothing_else(root):
     assert "book/tuning/demo/one.json" not in task_files.pack(Project(root), "demo/two")
 
 
-def test_the_cores_are_divided_and_the_share_is_one_whatever_is_stale(root, monkeypatch):
-    assert [threads_for(share) for share in (0, 1, 2, 8)] == [
-        {"OMP_NUM_THREADS": "1"},
-        {"OMP_NUM_THREADS": "1"},
-        {},
-        {},
-    ]
-    given = []
-
-    def perform(task, on_cell):
-        given.append(task.environment)
-        raise PressError("that is all")
-
-    monkeypatch.setattr(execution, "perform", perform)
-    monkeypatch.setattr(execution, "cores", lambda: 2)
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    task = kernel.make_task(Project(root), "demo/one")
-    for many in (1, 2):
-        list(execute_all([task], Executor(many)))
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    list(execute_all([task], Executor(2)))
-    assert given == [{}, {"OMP_NUM_THREADS": "1"}, {}]
+def test_a_chapter_has_one_thread_whatever_the_shell_says(root, monkeypatch, tmp_path):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setenv("MKL_NUM_THREADS", "")
+    seen = tmp_path / "seen"
+    names = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"]
+    write_chapter(root, "demo/two", [BEGIN, note(seen, f"[os.environ.get(n) for n in {names}]")])
+    executed = kernel.perform(kernel.make_task(Project(root), "demo/two"))
+    assert lines(seen) == ["['1', '1', '1']"]
+    assert run_of(json.loads(executed.notebook))["machine"]["threads"] == 1
 
 
-def test_what_was_published_on_one_thread_is_verified_on_one(root, monkeypatch):
-    published = read(root / "book/demo/one.ipynb")
-    assert verify._threads(published) == {}  # the caller has said how many
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    assert verify._threads(published) == {"OMP_NUM_THREADS": "1"}
-    text = json.dumps(published).replace('"threads": 1', '"threads": 2')
-    assert verify._threads(json.loads(text)) == {}
-    assert verify._threads({"cells": []}) == {}
+def test_one_worker_a_core_and_none_without_a_chapter(monkeypatch):
+    monkeypatch.setattr(executor, "cores", lambda: 3)
+    assert [Executor().at_once(tasks) for tasks in (1, 3, 24)] == [1, 3, 3]
+    assert [Executor(8).at_once(tasks) for tasks in (1, 3, 24)] == [1, 3, 8]
 
 
 @pytest.mark.parametrize(
@@ -107,23 +88,18 @@ def test_two_at_a_time_give_what_one_gives_quietly(root, surveylab, monkeypatch,
     place.mkdir()
     monkeypatch.setenv("TMPDIR", str(place))
     monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    monkeypatch.setattr(worker, "cores", lambda: 2)
     seen = tmp_path / "seen"
-    names = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "GOMP_SPINCOUNT", "MALLOC_TRIM_THRESHOLD_"]
+    names = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_"]
     write_chapter(root, "demo/two", [*GOOD[:2], note(seen, f"[os.environ.get(n) for n in {names}]")])
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert surveylab("run", "--force").code == 0
-    monkeypatch.delenv("OMP_NUM_THREADS")
     before = page(root, "demo/one"), page(root, "demo/two")
     environment = dict(os.environ)
-    said = surveylab("run", "--force", "--workers", "2")
+    monkeypatch.setattr(executor, "cores", lambda: 2)  # what a run without --workers goes by
+    said = surveylab("run", "--force")
     assert (said.code, said.err) == (0, "")
     assert sorted(line.split(":")[0] for line in said.out.splitlines()) == ["demo/one", "demo/two"]
     assert (page(root, "demo/one"), page(root, "demo/two")) == before
-    assert (
-        lines(seen) == ["['1', None, '3000', None]"] * 2
-    )  # as one core each, and not as Dask's nanny wants it
+    assert lines(seen) == ["['1', '1', None]"] * 2  # not as Dask's nanny wants it
     assert dict(os.environ) == environment
     assert not list(place.iterdir())
     assert not [c for c in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(c.cmdline())]

@@ -168,15 +168,20 @@ def test_tampering_is_caught_without_executing(root, page, surveylab, change, sa
 @pytest.mark.parametrize(
     ("file", "old", "new", "said"),
     [
-        ("notebooks/demo/one.ipynb", "1e-7", "2e-7", "source: code cells changed"),
-        ("src/tinylib/method.py", "return 3 +", "return 3.1 +", "library: tinylib.method changed"),
-        ("book/claims/demo/one.yml", "margin: 1.0", "margin: 2.9", "claims: tiny-gain changed"),
+        ("notebooks/demo/one.ipynb", "1e-7", "2e-7", "code cells changed"),
+        ("src/tinylib/method.py", "return 3 +", "return 3.1 +", "library code changed: tinylib.method"),
+        (
+            "book/claims/demo/one.yml",
+            "margin: 1.0",
+            "margin: 2.9",
+            "changed in what is judged: tiny-gain",
+        ),
         ("book/claims/demo/one.yml", "margin: 1.0", "margin: 2.9", "margin: published 1.0, recomputed 2.9"),
         (
             "book/claims/demo/one.yml",
             "margin: 1.0",
             "margin: 2.9",
-            "published 'supported', recomputed 'inconclusive'",
+            "recomputed 'inconclusive'",
         ),
     ],
 )
@@ -214,20 +219,21 @@ def test_consistent_forgery_is_caught_by_executing_again(root, page, surveylab):
     assert differing[0]["cause"] == comparison.UNEXPLAINED
 
 
-@pytest.mark.parametrize(
-    ("variable", "value", "note"),
-    [
-        ("OMP_NUM_THREADS", "2", "the machine differs: threads 1 -> 2"),
-        ("TINY_CAPABILITY", "B", "the machine differs: capability A -> B"),
-    ],
-)
 @pytest.mark.slow
-def test_another_machine_gives_no_alarm(root, surveylab, monkeypatch, variable, value, note):
+def test_another_machine_gives_no_alarm(root, surveylab, monkeypatch):
     """Values move in the last digits: on the same machine that would be an error, on another it is not."""
-    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("TINY_CAPABILITY", "B")
     said = surveylab("verify")
     assert said.code == 0
-    assert note in said.out and "compared by a test, not digit by digit" in said.out
+    assert "the machine differs: capability A -> B" in said.out
+    assert "compared by a test, not digit by digit" in said.out
+
+
+@pytest.mark.slow
+def test_the_shells_number_of_threads_makes_no_other_machine(root, surveylab, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    said = surveylab("verify")
+    assert said.code == 0 and "not where it was published" not in said.out
 
 
 @pytest.mark.slow
@@ -236,7 +242,7 @@ def test_a_library_that_gives_other_results_is_the_likely_cause(root, surveylab)
     said = surveylab("verify")
     assert said.code == 1
     row = next(line for line in said.out.splitlines() if line.startswith("tiny-gain "))
-    assert "DIFFERS" in row and "the code differs: library: tinylib.method changed" in row
+    assert "DIFFERS" in row and "the code differs: library code changed: tinylib.method" in row
     assert "tiny-exact" in said.out and said.out.count("DIFFERS") == 1
 
 
@@ -247,7 +253,11 @@ def test_versions_and_data_are_named_as_causes(root, page, surveylab, monkeypatc
     replace(root / "src/tinylib/method.py", "return 3 +", "return 9 +")
     said = surveylab("verify")
     row = next(line for line in said.out.splitlines() if line.startswith("tiny-gain "))
-    for cause in ("the data differ", "the code differs: source", "versions differ: tinylib 1 -> 2"):
+    for cause in (
+        "the data differ",
+        "the code differs: code cells changed",
+        "versions differ: tinylib 1 -> 2",
+    ):
         assert cause in row
 
 

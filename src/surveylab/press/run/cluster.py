@@ -32,7 +32,8 @@ from distributed.versions import VersionMismatchWarning, get_versions
 from surveylab.press.console import Progress
 from surveylab.press.project import ChapterFailed, PressError, WrongUse
 from surveylab.press.run import worker as on_worker
-from surveylab.press.run.executor import Executor, Outcomes, threads_for
+from surveylab.press.run.environment import ONE_THREAD
+from surveylab.press.run.executor import Executor, Outcomes
 from surveylab.press.run.kernel import Outcome, Task
 from surveylab.press.run.task_files import pack_candidate
 
@@ -55,14 +56,13 @@ def with_dask(tasks: Sequence[Task], executor: Executor, progress: Progress) -> 
     gpu = any(task.parameters["device"] == "cuda" for task in tasks)
     if executor.scheduler is not None:
         tasks = [_without_folder(task) for task in tasks]
-    with connected(executor, min(executor.workers, len(tasks)), gpu) as client:
+    workers = executor.at_once(len(tasks))
+    if gpu and executor.workers is None:
+        workers = min(workers, max(1, len(_gpus())))
+    with connected(executor, workers, gpu) as client:
         pool = WorkerPool(client, executor, gpu)
         pool.look()
         progress.at_once = pool.slots
-        if environment["OMP_NUM_THREADS"] is None:
-            environment |= threads_for(
-                on_worker.cores() // executor.workers if executor.scheduler is None else pool.share
-            )
         ready = [replace(task, environment=environment | task.environment) for task in tasks]
         yield from _dispatch(client, pool, ready, progress)
 
@@ -76,7 +76,7 @@ def _without_folder(task: Task) -> Task:
 
 
 def _without_nanny() -> dict[str, str | None]:
-    names = {"OMP_NUM_THREADS", *dask.config.get("distributed.nanny.pre-spawn-environ")}
+    names = set(dask.config.get("distributed.nanny.pre-spawn-environ")) - set(ONE_THREAD)
     return {name: os.environ.get(name) or None for name in names}
 
 
@@ -129,7 +129,7 @@ def _outcome(future: Any, task: Task) -> Outcome:
 
 
 class WorkerPool:
-    """The workers that are there now, how many chapters they can execute at a time and on how many cores."""
+    """The workers that are there now, and how many chapters they can execute at a time."""
 
     def __init__(self, client: Client, executor: Executor, gpu: bool) -> None:
         self._client, self._executor, self.gpu = client, executor, gpu
@@ -140,16 +140,6 @@ class WorkerPool:
     def slots(self) -> int:
         """How many chapters can be executed at a time."""
         return sum(self._slots(worker) for worker in self._known.values())
-
-    @property
-    def share(self) -> int:
-        """How many cores each has, where it is least: one number for all, or results would depend on where
-        each chapter happened to be executed.
-        """
-        crowds: dict[Any, int] = {}
-        for worker in self._known.values():
-            crowds[worker["place"]] = crowds.get(worker["place"], 0) + worker["slots"]
-        return min(worker["cores"] // crowds[worker["place"]] for worker in self._known.values())
 
     def _slots(self, worker: Mapping[str, Any]) -> int:
         return int(min(worker["slots"], worker["GPU"]) if self.gpu else worker["slots"])

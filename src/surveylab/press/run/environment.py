@@ -22,6 +22,16 @@ from surveylab.press.project import WrongUse
 # Zip files cannot hold an earlier date than 1980, and some figure formats write this one into the file.
 SOURCE_DATE_EPOCH = "315532800"
 
+# Results must not depend on the number of cores: a sum split over threads rounds differently. So a chapter
+# has one thread, whatever the caller's shell says, and several chapters are executed side by side.
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "VECLIB_MAXIMUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+}
+
 TAKEN_AWAY = re.compile(
     # The interpreter: warnings, start-up files, optimisation, debugging. What says where Python and its
     # packages lie stays, and PYTHONPATH is looked at below.
@@ -57,8 +67,6 @@ import matplotlib.font_manager
 def kernel_environment(root: Path, settings: Path, folder: str | None = None) -> dict[str, str]:
     """The environment of every kernel that executes a chapter, here and in the tests: what makes runs alike.
 
-    Thread counts are left alone: they are the machine's, and part of the provenance.
-
     Args:
         root: what the kernel takes for the project.
         settings: a folder for its configuration, which is made.
@@ -67,22 +75,22 @@ def kernel_environment(root: Path, settings: Path, folder: str | None = None) ->
     Raises:
         WrongUse: no path of Python can lead to the project.
     """
-    environment = cleaned(os.environ) | {
-        "SURVEYLAB_ROOT": str(root),
-        "TQDM_DISABLE": "1",
-        "PYTHONHASHSEED": "0",
-        "PYTHONUTF8": "1",
-        "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH,
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        "TZ": "UTC",
-        # Else the width of the terminal, from which the kernel was started, would be looked up.
-        "COLUMNS": "80",
-        "LINES": "24",
-    }
-    # A thread that waits for its fellow soon goes to sleep, where it would keep the core for long: with
-    # one other busy process on two cores a recurrent network's step took a hundred times as long as on one
-    # thread; so it takes three times, and on a quiet machine no longer than it did.
-    environment.setdefault("GOMP_SPINCOUNT", "3000")
+    environment = (
+        cleaned(os.environ)
+        | ONE_THREAD
+        | {
+            "SURVEYLAB_ROOT": str(root),
+            "TQDM_DISABLE": "1",
+            "PYTHONHASHSEED": "0",
+            "PYTHONUTF8": "1",
+            "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH,
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            "TZ": "UTC",
+            # Else the width of the terminal, from which the kernel was started, would be looked up.
+            "COLUMNS": "80",
+            "LINES": "24",
+        }
+    )
     path = _kept_path(environment.pop("PYTHONPATH", ""), every=folder is not None)
     if (root / "src").is_dir():
         # What runs is what the fingerprint was taken of, even where another copy is installed.
@@ -104,18 +112,6 @@ def cleaned(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if not TAKEN_AWAY.fullmatch(name) and (value.strip() or not NUMERIC.fullmatch(name))
     }
-
-
-def check_threads(environment: Mapping[str, str]) -> None:
-    """Refuse a number of threads that is none, of which OpenMP would warn in the chapter.
-
-    Raises:
-        WrongUse: with what to write.
-    """
-    threads = environment.get("OMP_NUM_THREADS", "").strip()
-    # OpenMP knows a list too: the threads of each level of nesting.
-    if threads and not re.fullmatch(r"0*[1-9]\d*(\s*,\s*0*[1-9]\d*)*", threads):
-        raise WrongUse(f"OMP_NUM_THREADS is '{threads}': set it to a whole number of at least 1, or unset it")
 
 
 def _kept_path(given: str, *, every: bool) -> list[str]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 
 from surveylab.press.console import Progress
 from surveylab.press.project import PressError, WrongUse
-from surveylab.press.run.executor import Executor, Outcomes, threads_for
+from surveylab.press.run.executor import Executor, Outcomes
 from surveylab.press.run.kernel import Task, perform
-from surveylab.press.run.worker import cores
 
 
 def execute_all(tasks: Sequence[Task], executor: Executor) -> Outcomes:
@@ -27,10 +24,10 @@ def execute_all(tasks: Sequence[Task], executor: Executor) -> Outcomes:
     """
     if not tasks:
         return
-    at_once = min(executor.workers, len(tasks))
+    at_once = 1 if executor.scheduler is not None else executor.at_once(len(tasks))
     with (
         Progress({task.chapter: task.expected for task in tasks}, at_once=at_once) as progress,
-        closing(_outcomes(tasks, executor, progress)) as outcomes,
+        closing(_outcomes(tasks, executor, at_once, progress)) as outcomes,
     ):
         for task, outcome in outcomes:
             progress.finish(task.chapter)
@@ -40,25 +37,19 @@ def execute_all(tasks: Sequence[Task], executor: Executor) -> Outcomes:
                 yield task, outcome
 
 
-def _outcomes(tasks: Sequence[Task], executor: Executor, progress: Progress) -> Outcomes:
-    if executor.scheduler is not None or min(executor.workers, len(tasks)) > 1:
+def _outcomes(tasks: Sequence[Task], executor: Executor, at_once: int, progress: Progress) -> Outcomes:
+    if executor.scheduler is not None or at_once > 1:
         # Dask and its workers take seconds to start.
         from surveylab.press.run.cluster import with_dask
 
         return with_dask(tasks, executor, progress)
-    return _one_after_another(tasks, executor, progress)
+    return _one_after_another(tasks, progress)
 
 
-def _one_after_another(tasks: Sequence[Task], executor: Executor, progress: Progress) -> Outcomes:
-    """In this process. One of several workers has no more than its share of the cores, even if it is alone:
-    what a chapter gives must not depend on how many others are stale.
-    """
-    threads: dict[str, str | None] = {}
-    if executor.workers > 1 and not os.environ.get("OMP_NUM_THREADS"):
-        threads = threads_for(cores() // executor.workers)
+def _one_after_another(tasks: Sequence[Task], progress: Progress) -> Outcomes:
+    """In this process."""
     for task in tasks:
-        shared = replace(task, environment=threads | task.environment)
         try:
-            yield task, perform(shared, partial(progress.cell, task.chapter))
+            yield task, perform(task, partial(progress.cell, task.chapter))
         except PressError as error:
             yield task, error

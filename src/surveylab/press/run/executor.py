@@ -1,9 +1,9 @@
 """Who executes the chapters: this process, one after another, or Dask workers, several at a time.
 
-One at a time, on two threads, is the default: the number of threads is part of what a chapter gives, to the
-last digit, and two are there on every machine, however many chapters are stale. Two at a time on one thread
-each need about three quarters of the time: Batch Norm and Group Norm 151 s together, against 109 s and 100 s
-one after the other, on two quiet cores. `tests/benchmarks/bench_workers.py` measures it elsewhere.
+One worker a core is the default. A chapter has one thread, so that what it gives does not depend on the
+number of cores; chapters are independent of one another, so that side by side they use all cores. On two
+quiet cores two chapters at a time need about three quarters of the time that one after the other needs on two
+threads. `tests/benchmarks/bench_workers.py` measures it elsewhere.
 """
 
 from __future__ import annotations
@@ -23,27 +23,31 @@ class Executor:
     """Who executes.
 
     Args:
-        workers: how many chapters at a time on this machine.
+        workers: how many chapters at a time on this machine; default one a core.
         scheduler: the address of a Dask scheduler, whose workers do it instead.
 
     Raises:
         WrongUse: both are asked for, or the address is none.
     """
 
-    workers: int = 1
+    workers: int | None = None
     scheduler: str | None = None
 
     def __post_init__(self) -> None:
-        if self.scheduler is not None and self.workers != 1:
+        if self.scheduler is not None and self.workers is not None:
             raise WrongUse("--workers starts workers on this machine; those of --scheduler are started there")
         if self.scheduler is not None and not re.fullmatch(r"(tcp|tls|wss?)://\S+:\d+", self.scheduler):
             raise WrongUse(
                 f"--scheduler {self.scheduler}: write it as tcp://host:port, as the scheduler does"
             )
 
+    def at_once(self, tasks: int) -> int:
+        """How many workers to start on this machine for so many chapters."""
+        return min(self.workers or cores(), tasks)
 
-def threads_for(share: int) -> dict[str, str | None]:
-    """The variable that divides the cores. With two or more for each kernel it is not needed: the lab takes
-    two.
-    """
-    return {} if share > 1 else {"OMP_NUM_THREADS": "1"}
+
+def cores() -> int:
+    """The cores that this process may use, by affinity and by the limits of a container."""
+    from dask.system import cpu_count
+
+    return int(cpu_count())

@@ -1,9 +1,9 @@
 """What a chapter's result depends on, reduced to hashes: when they are unchanged the chapter is fresh.
 
-The parts are the source cells, the modules of the library that the cells import (directly or through one
-another, found by reading the code, never by running it), the chapter's claims as far as they decide a
-verdict, the tuned learning rates and the parameters. Comments and docstrings are not in it, nor are versions
-and hardware: those are provenance.
+The parts are the source cells, the modules of the library that define what the cells use (directly or through
+one another: `surveylab.press.run.reach`), the chapter's claims as far as they decide a verdict, the tuned
+learning rates and the parameters. Comments and docstrings are not in it, nor are versions and hardware: those
+are provenance.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from surveylab.press.project import Notebook, PressError, Project, listed, text_of
-from surveylab.press.run.sources import parse_cell, read_source
-
-# The press decides no result, so a change to it makes no chapter stale.
-LEFT_OUT = ("surveylab.press",)
+from surveylab.press.project import PressError, Project, listed, text_of
+from surveylab.press.run.reach import reached_modules
+from surveylab.press.run.sources import read_source
+from surveylab.press.run.usage import parsed_cells
 
 
 @dataclass(frozen=True)
@@ -38,25 +37,32 @@ class Fingerprint:
         """
         found = []
         if self.parts["code"] != published.get("code"):
-            found.append("source: code cells changed")
-        for part in ("library", "claims"):
-            found += [f"{part}: {change}" for change in _changed(self.parts[part], published.get(part) or {})]
+            found.append("code cells changed")
+        for part, words in _WORDS.items():
+            found += _changed(self.parts[part], published.get(part) or {}, words)
         if self.parts["tuning"] != published.get("tuning"):
-            found.append("tuning: learning rates changed")
+            found.append("learning rates changed")
         if self.parts["parameters"] != published.get("parameters"):
-            found.append("parameters: other profile or seed")
+            found.append("another profile or seed")
         return found
 
 
-def _changed(now: Mapping[str, str], then: Mapping[str, str]) -> Iterator[str]:
-    kinds = {
-        "changed": [name for name in now if name in then and now[name] != then[name]],
-        "added": [name for name in now if name not in then],
-        "removed": [name for name in then if name not in now],
-    }
-    for word, names in kinds.items():
+# What to say of the names in a part that are in both and differ, only in the new one, only in the old one.
+_WORDS = {
+    "library": ("library code changed", "library code newly used", "library code no longer used"),
+    "claims": ("claims changed in what is judged", "claims added", "claims removed"),
+}
+
+
+def _changed(now: Mapping[str, str], then: Mapping[str, str], words: tuple[str, str, str]) -> Iterator[str]:
+    kinds = (
+        [name for name in now if name in then and now[name] != then[name]],
+        [name for name in now if name not in then],
+        [name for name in then if name not in now],
+    )
+    for word, names in zip(words, kinds, strict=True):
         if names:
-            yield f"{listed(sorted(names))} {word}"
+            yield f"{word}: {listed(sorted(names))}"
 
 
 def fingerprint(
@@ -82,7 +88,7 @@ def fingerprint(
     """
     source = read_source(project, chapter)
     packages = library_packages(project) if packages is None else packages
-    modules = imported_modules(notebook_imports(source, project.shown(project.source(chapter))), packages)
+    modules = reached_modules(parsed_cells(source, project.shown(project.source(chapter))), packages)
     tuning = project.tuning(chapter)
     parts: dict[str, Any] = {
         "code": _hash([text_of(cell) for cell in source["cells"] if cell["cell_type"] == "code"]),
@@ -102,74 +108,6 @@ def library_packages(project: Project) -> dict[str, Path]:
         spec = importlib.util.find_spec("surveylab")
         if spec is not None and spec.submodule_search_locations:
             found["surveylab"] = Path(next(iter(spec.submodule_search_locations)))
-    return found
-
-
-def notebook_imports(notebook: Notebook, name: str) -> set[str]:
-    """The modules that a notebook's code cells name in import statements."""
-    found: set[str] = set()
-    for number, cell in enumerate(notebook["cells"], start=1):
-        if cell["cell_type"] == "code":
-            try:
-                found |= _imports(parse_cell(text_of(cell)), package="")
-            except SyntaxError as error:
-                raise PressError(f"{name}: cell {number} is not Python: {error.msg}") from error
-    return found
-
-
-def imported_modules(names: set[str], packages: Mapping[str, Path]) -> dict[str, ast.Module]:
-    """Follow imports through `packages` and return every module reached, parsed.
-
-    Importing a module runs its parents' `__init__`, so those are reached too.
-    """
-    modules: dict[str, ast.Module] = {}
-    waiting = sorted(names)
-    seen: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        if name in seen or name.startswith(LEFT_OUT):
-            continue
-        seen.add(name)
-        parent = name.rpartition(".")[0]
-        if parent:
-            waiting.append(parent)
-        path = module_path(name, packages)
-        if path is None:
-            continue
-        try:
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-        except SyntaxError as error:
-            raise PressError(f"{path}:{error.lineno}: not Python: {error.msg}") from error
-        modules[name] = tree
-        waiting += sorted(_imports(tree, package=name if path.name == "__init__.py" else parent))
-    return modules
-
-
-def module_path(name: str, packages: Mapping[str, Path]) -> Path | None:
-    """The file of a module in one of `packages`, or None where there is none of that name."""
-    first, *rest = name.split(".")
-    if first not in packages:
-        return None
-    base = packages[first].joinpath(*rest)
-    # A name imported from a module may be a function of it: then no file answers, and the module itself
-    # counts.
-    candidates = [base / "__init__.py"] + ([base.with_name(base.name + ".py")] if rest else [])
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def _imports(tree: ast.AST, package: str) -> set[str]:
-    """Every module that an import statement anywhere in `tree` may mean, relative ones resolved."""
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                above = package.split(".")[: len(package.split(".")) - (node.level - 1)]
-                base = ".".join([*above, base] if base else above)
-            found.add(base)
-            found |= {f"{base}.{alias.name}" for alias in node.names}
     return found
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from surveylab.claims import record
 from surveylab.press.console import seconds, table
-from surveylab.press.project import ChapterFailed, Notebook, Project, own_cells, text_of
+from surveylab.press.project import ChapterFailed, Notebook, Project, listed, own_cells, text_of
 from surveylab.press.run.fingerprint import Fingerprint, fingerprint
 from surveylab.press.run.refresh import refresh
 from surveylab.press.run.sources import read_source
@@ -83,8 +83,25 @@ def _reworded_or_fresh(project: Project, state: State, path: Path, profile: str)
         return replace(state, kind=STALE, reasons=wrong)
     if refreshed == path.read_text(encoding="utf-8"):
         return state
-    wording = ["text, titles or the wording of claims changed; nothing to execute"]
+    wording = [f"{_wording_changes(state, json.loads(refreshed))}; nothing to execute"]
     return replace(state, kind=REWORD, reasons=wording, refreshed=refreshed)
+
+
+def _wording_changes(state: State, refreshed: Notebook) -> str:
+    assert state.notebook is not None and state.now is not None
+    stored = (record.provenance_of(state.notebook) or {}).get("parts") or {}
+    found = ["text or titles changed"] if state.now.parts["text"] != stored.get("text") else []
+    before, after = _cards(state.notebook), _cards(refreshed)
+    if claims := [id for id in after if after[id] != before.get(id)]:
+        found.append(f"wording of claims changed: {listed(claims)}")
+    return "; ".join(found or ["tags or layout changed"])
+
+
+def _cards(notebook: Notebook) -> dict[str, str]:
+    """What a notebook shows of each claim."""
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    records = [(output.get("metadata", {}).get("surveylab", {}), output) for output in outputs]
+    return {found["claim"]: json.dumps(output["data"]) for found, output in records if "claim" in found}
 
 
 def contradictions(project: Project, chapter: str, notebook: Notebook) -> list[str]:

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from surveylab.press.project import ChapterFailed, PressError, Project, WrongUse
 from surveylab.press.run.clean import assemble, parameters_index, refuse_noise
-from surveylab.press.run.environment import check_threads, kernel_environment
+from surveylab.press.run.environment import kernel_environment
 from surveylab.press.run.sources import KERNEL, read_source, text_of_source
 from surveylab.press.run.task_files import CANDIDATE, pack, unpack
 
@@ -87,9 +87,7 @@ def make_task(
     Raises:
         ChapterFailed: the source cannot be read, or not be executed as it stands.
         PressError: a file that goes along cannot be read.
-        WrongUse: OMP_NUM_THREADS is no number of threads.
     """
-    check_threads(os.environ)
     parameters: dict[str, Any] = {"profile": profile, "seed": seed, "device": device}
     folder = None
     if candidate is not None:

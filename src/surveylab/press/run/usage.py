@@ -1,19 +1,49 @@
-"""Which objects of the library a chapter uses, found by reading its code, never by running it.
+"""Which objects of the library some code uses, found by reading it, never by running it.
 
 An object has many names: `lab.check`, `surveylab.lab.check` and `surveylab.lab.evidence.check` are one. All
-lead to where it is defined, by which chapters and API reference find each other.
+lead to where it is defined: by that chapters and API reference find each other, and a chapter's fingerprint
+finds the modules that decide its results.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
 from surveylab.press.project import Notebook, PressError, text_of
-from surveylab.press.run.fingerprint import module_path
 from surveylab.press.run.sources import parse_cell
+
+
+def module_path(name: str, packages: Mapping[str, Path]) -> Path | None:
+    """The file of a module in one of `packages`, or None where there is none of that name."""
+    first, *rest = name.split(".")
+    if first not in packages:
+        return None
+    base = packages[first].joinpath(*rest)
+    # A name imported from a module may be a function of it: then no file answers, and the module itself
+    # counts.
+    candidates = [base / "__init__.py"] + ([base.with_name(base.name + ".py")] if rest else [])
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def parsed_cells(notebook: Notebook, name: str) -> Iterator[ast.Module]:
+    """The syntax tree of each code cell.
+
+    Args:
+        notebook: The chapter.
+        name: What to call it in an error.
+
+    Raises:
+        PressError: a cell is not Python.
+    """
+    for number, cell in enumerate(notebook["cells"], start=1):
+        if cell["cell_type"] == "code":
+            try:
+                yield parse_cell(text_of(cell))
+            except SyntaxError as error:
+                raise PressError(f"{name}: cell {number} is not Python: {error.msg}") from error
 
 
 def used_names(notebook: Notebook, name: str, packages: Mapping[str, Path]) -> list[str]:
@@ -29,18 +59,12 @@ def used_names(notebook: Notebook, name: str, packages: Mapping[str, Path]) -> l
     """
     bound: dict[str, str] = {}
     found: dict[str, None] = {}
-    for number, cell in enumerate(notebook["cells"], start=1):
-        if cell["cell_type"] != "code":
-            continue
-        try:
-            tree = parse_cell(text_of(cell))
-        except SyntaxError as error:
-            raise PressError(f"{name}: cell {number} is not Python: {error.msg}") from error
+    for tree in parsed_cells(notebook, name):
         bound |= _bindings(tree)
         for node in ast.walk(tree):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 found |= dict.fromkeys(_bindings(node).values())
-            elif chain := _chain(node):
+            elif chain := chain_of(node):
                 first, dot, rest = chain.partition(".")
                 if first in bound:
                     found[bound[first] + dot + rest] = None
@@ -60,11 +84,11 @@ def _bindings(tree: ast.AST) -> dict[str, str]:
     return bound
 
 
-def _chain(node: ast.AST) -> str:
+def chain_of(node: ast.AST) -> str:
     """`a.b.c` for an expression of that form, else an empty string."""
     if isinstance(node, ast.Name):
         return node.id
-    if isinstance(node, ast.Attribute) and (before := _chain(node.value)):
+    if isinstance(node, ast.Attribute) and (before := chain_of(node.value)):
         return f"{before}.{node.attr}"
     return ""
 
@@ -97,11 +121,12 @@ def _hidden_by(module: str, packages: Mapping[str, Path]) -> str:
 
 def _inside(module: str, path: Path, inside: list[str], packages: Mapping[str, Path]) -> str:
     """Where a name that a module holds is defined, imports followed; empty if it spells out none such."""
-    for node in _top_level(path.read_text(encoding="utf-8")):
+    is_package = path.name == "__init__.py"
+    for node in _top_level(parsed_module(path)):
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 if (alias.asname or alias.name) == inside[0]:
-                    target = f"{_base(node, module, path)}.{alias.name}"
+                    target = f"{base_module(node, module, is_package)}.{alias.name}"
                     if target != f"{module}.{alias.name}":
                         return defined_at(".".join([target, *inside[1:]]), packages)
                     # A module of the package itself; what lies inside it was looked for there already.
@@ -111,23 +136,40 @@ def _inside(module: str, path: Path, inside: list[str], packages: Mapping[str, P
     return ""
 
 
+def parsed_module(path: Path) -> ast.Module:
+    """The syntax tree of a module.
+
+    Raises:
+        PressError: it is not Python.
+    """
+    try:
+        return _parsed(path.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise PressError(f"{path}:{error.lineno}: not Python: {error.msg}") from error
+
+
 @cache
-def _top_level(code: str) -> tuple[ast.stmt, ...]:
+def _parsed(code: str) -> ast.Module:
+    return ast.parse(code)
+
+
+@cache
+def _top_level(tree: ast.Module) -> tuple[ast.stmt, ...]:
     """The statements of a module, those under a condition included."""
     found: list[ast.stmt] = []
-    for node in ast.parse(code).body:
+    for node in tree.body:
         found.append(node)
         if isinstance(node, ast.If | ast.Try):
             found += [child for child in ast.walk(node) if isinstance(child, ast.stmt)]
     return tuple(found)
 
 
-def _base(node: ast.ImportFrom, module: str, path: Path) -> str:
-    """The module that a from-import reads, a relative one seen from where it stands."""
+def base_module(node: ast.ImportFrom, module: str, is_package: bool) -> str:
+    """The module that a from-import reads, a relative one seen from the module where it stands."""
     if not node.level:
         return node.module or ""
     parts = module.split(".")
-    above = parts[: len(parts) - node.level + (path.name == "__init__.py")]
+    above = parts[: len(parts) - node.level + is_package]
     return ".".join([*above, node.module] if node.module else above)
 
 

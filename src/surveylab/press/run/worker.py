@@ -6,7 +6,6 @@ import hashlib
 import os
 import pickle
 import signal
-import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -75,12 +74,8 @@ def _watch(worker: Any, key: str, kernel: int, finished: threading.Event) -> Non
 
 def describe(dask_worker: Any) -> dict[str, Any]:
     """What the press asks of a worker before it hands anything over."""
-    affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     return {
         "press": press(),
-        "cores": cores(),
-        # Workers of one machine share its cores, unless each is confined to some of them.
-        "place": (socket.gethostname(), tuple(affinity)),
         "slots": dask_worker.state.nthreads,
         "GPU": dask_worker.state.total_resources.get("GPU", 0),
     }
@@ -92,13 +87,6 @@ def press() -> str:
     for name in MODULES:
         digest.update((PRESS / f"{name}.py").read_bytes())
     return digest.hexdigest()
-
-
-def cores() -> int:
-    """The cores that this process may use, by affinity and by the limits of a container."""
-    from dask.system import cpu_count
-
-    return int(cpu_count())
 
 
 def dask_setup(worker: Any) -> None:

@@ -8,7 +8,6 @@ executed again and compared claim by claim, by the rule of `surveylab.claims.agr
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from contextlib import closing
 
@@ -46,7 +45,7 @@ def verify(
         recompute_only: whether to leave the second execution out.
         device: where to execute again.
         timeout: seconds that one cell may take.
-        executor: who executes; default this process.
+        executor: who executes; default one worker a core.
         keep: called with the report as far as it goes, whenever a chapter was executed, and at the end.
 
     Raises:
@@ -80,7 +79,6 @@ def verify(
                 project,
                 chapter,
                 device=device,
-                environment=_threads(notebook),
                 timeout=timeout,
                 strict=False,
                 expected=record.provenance_of(notebook).get("duration"),
@@ -137,15 +135,6 @@ def _rerun(chapter: str, notebook: Notebook, executed: Executed) -> Rerun:
     then, now = record.run_of(notebook) or {}, run_record(executed)
     changes = [] if record.same_machine(then, now) else machine_changes(then, now)
     return Rerun(chapter, record.provenance_of(notebook).get("duration"), round(executed.seconds, 1), changes)
-
-
-def _threads(published: Notebook) -> dict[str, str]:
-    """What gives the kernel one thread, if the chapter was published with one: on as many threads the values
-    are the same to the last digit.
-    """
-    machine = (record.run_of(published) or {}).get("machine") or {}
-    asked = machine.get("threads") == 1 and not os.environ.get("OMP_NUM_THREADS")
-    return {"OMP_NUM_THREADS": "1"} if asked else {}
 
 
 def recompute(project: Project, chapter: str) -> tuple[list[str], Notebook | None]:
