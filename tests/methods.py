@@ -292,6 +292,9 @@ class MethodTests:
         before = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
         for twin in twins:
             assert repr(twin) == repr(layer) and twin.training == layer.training
+            assert twin.state_dict().keys() == before.keys()
+            for name, tensor in twin.state_dict().items():
+                assert torch.equal(tensor, before[name])
             with torch.no_grad():
                 for tensor in twin.state_dict().values():
                     tensor.add_(1)
@@ -364,7 +367,7 @@ class MethodTests:
         if any(0 not in axes for axes in case.dynamic):
             pytest.skip("its first axis has a length of its own")
         layer = case.layer()
-        left = step(layer, [input[:0] for input in case.inputs()])
+        left = step(layer, [input[:0] for input in case.inputs()], lambda *given: layer(*given).relu_())
         assert left["output"].shape[0] == 0
         for name, _ in layer.named_parameters():
             assert not left[f"gradient of {name}"].any()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 import itertools
-import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -623,21 +622,6 @@ def test_one_value_in_each_group() -> None:
         assert not normalize(ones(2, 6), 6).any()
         with pytest.raises(ValueError, match="more than 1 value"):
             normalize(ones(1, 6), 6)
-
-
-@each_layer
-def test_copies_are_independent_and_equal(
-    kind: Kind, arguments: tuple[Any, ...], shape: tuple[int, ...], options: dict[str, Any], draw: Draw
-) -> None:
-    layer, _ = pair(kind, *arguments, **options)
-    layer(draw(*shape)).sum().backward()
-    input = draw(*shape)
-    twins = [copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))]
-    expected = layer(input)
-    for twin in twins:
-        assert torch.equal(twin(input), expected)
-        for name, tensor in layer.state_dict().items():
-            assert torch.equal(twin.state_dict()[name], tensor)
 
 
 @each_layer

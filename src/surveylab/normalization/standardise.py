@@ -33,7 +33,7 @@ The gradient is thus itself centred and (but for :math:`\epsilon`) has no compon
 step lowers the loss by moving or stretching together the values that are standardised together. Besides the
 input, only :math:`\mu` and :math:`\sigma^2` must be kept for it.
 
-**The mean's last digits.** A mean of 10⁴ in float32 can be off by 10⁻³, whatever the values' spread. So the
+**The mean's last digits.** In float32 a mean of 10⁴ is off by up to 10⁻³, however close the values. So the
 mean of what is left after subtraction is taken as well and added: the mean is then as exact as its dtype, and
 values that are all equal give exactly :math:`\beta`. What the addition rounds away is kept for the gradient
 of :math:`\gamma`, a sum in which it would be multiplied by the number of values.
@@ -211,9 +211,8 @@ class _Standardise(torch.autograd.Function):
         parameters: Shape,
         eps: float,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        output, *statistics = _standardised(input, weight, bias, shape, axes, parameters, eps)
-        # What is made here could not be changed in place by who gets it, if it were a view.
-        mean, var, missed = statistics
+        output, mean, var, missed = _standardised(input, weight, bias, shape, axes, parameters, eps)
+        # NOTE: no ordinary view. autograd refuses to change one that a function of its own has made in place.
         return torch.ops.aten._unsafe_view(output, input.shape), mean, var, missed
 
     @staticmethod
@@ -248,7 +247,7 @@ class _Standardise(torch.autograd.Function):
             # that what is made from it can be finished in place.
             mean = mean + grad.new_zeros(1)
             products = _sum((values - mean).mul_(grad), shared)
-            if shared:  # else sums are as large as the input, and no larger than what they are made of
+            if shared:  # else nothing has been summed yet: one more pass over the input for little
                 products = torch.addcmul(products, missed, sums, value=-1)
             if weight is not None and weight_needed:
                 grad_weight = _dot(products, inverse_std, weight)
