@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from surveylab.claims.verdict import LEVEL, sign_interval, student_interval
+from surveylab.claims.intervals import LEVEL, sign_interval, student_interval
 
 RUNS = 8_000
 # Binomial error of a coverage of 0.99 over 8,000 runs: 0.0011. Four of them on either side.

@@ -172,10 +172,10 @@ WRONG = {
     ),
     "unknown statistic": (
         "  unit: steps",
-        "  statistic: median\n  unit: steps",
+        "  statistic: mode\n  unit: steps",
         17,
         "bn-fast",
-        ["mean or sign"],
+        ["mean or median or tango or sign"],
     ),
     "sign of a measurement": (
         "  unit: log",
