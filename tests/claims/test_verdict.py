@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from surveylab.claims import Claim, Evidence, EvidenceError, combine, judge
-from surveylab.claims.intervals import spreadless
+from surveylab.claims import Claim, Evidence, EvidenceError, judge
 from surveylab.claims.verdict import decide
 
 Make = Callable[..., Claim]
@@ -142,13 +141,6 @@ def test_no_spread_decides_nothing(make: Make) -> None:
     assert run(make(margin=0.1), rounding).low is None
     rounding[0, 0] = 0.3 + 1e-9
     assert run(make(margin=0.1), rounding).low is not None
-
-
-def test_spreadless_at_its_boundary() -> None:
-    assert spreadless([1.0, 1.0 + 0.9e-12], 1e-3)
-    assert not spreadless([1.0, 1.0 + 1.2e-12], 1e-3)
-    assert spreadless([0.0, 0.9e-12], 1.0)
-    assert not spreadless([0.0, 1.2e-12], 1.0)
 
 
 def test_sign_statistic(make: Make) -> None:
@@ -284,28 +276,6 @@ def test_other_values_that_cannot_be_judged(make: Make, draw: Draw) -> None:
     for profile in ("standard", "smoke"):
         with pytest.raises(EvidenceError, match="values of shape"):
             run(make(), np.empty((3, 0)), profile)
-
-
-@pytest.mark.parametrize(
-    ("parts", "whole"),
-    [
-        ([], "missing"),
-        (["supported"], "supported"),
-        (["supported", "supported"], "supported"),
-        (["supported", "contradicted"], "mixed"),
-        (["supported", "inconclusive"], "inconclusive"),
-        (["supported", "inconclusive", "contradicted"], "mixed"),
-        (["cited", "inconclusive"], "inconclusive"),
-        (["cited"], "cited"),
-        (["cited", "cited"], "cited"),
-        (["cited", "supported"], "supported"),
-        (["cited", "supported", "negligible"], "mixed"),
-        (["not-decided", "not-decided"], "not-decided"),
-    ],
-)
-def test_a_statement_of_several_claims(parts: list[str], whole: str) -> None:
-    assert combine(parts) == whole
-    assert combine(reversed(parts)) == whole
 
 
 def test_evidence_survives_the_notebook(make: Make, draw: Draw) -> None:
