@@ -112,6 +112,12 @@ def test_firmness_is_that_of_the_interval(make: Make, draw: Draw) -> None:
     assert (run(make(), barely).verdict, run(make(), barely).firm) == ("supported", False)
 
 
+def test_firm_from_nine_in_ten_on(make: Make, draw: Draw) -> None:
+    evidence = run(make(), draw(5.0))
+    for chance, firm in ((0.9, True), (down(0.9), False), (1.0, True), (None, None)):
+        assert dataclasses.replace(evidence, firmness=chance).firm is firm
+
+
 def test_no_firmness_without_an_interval_that_decides(make: Make, draw: Draw) -> None:
     assert run(make("identity"), np.zeros(20)).firmness is None
     assert run(make("source"), None).firmness is None

@@ -8,6 +8,7 @@ import numpy as np
 
 from surveylab.claims.evidence import Evidence
 from surveylab.claims.intervals import LEVEL, Array, standard_error
+from surveylab.claims.values import position
 
 
 def agreement(published: Evidence, again: Evidence, *, same_machine: bool, comparisons: int) -> str | None:
@@ -67,11 +68,6 @@ def agreement(published: Evidence, again: Evidence, *, same_machine: bool, compa
             f"now {now.mean():.6g} (Welch p = {p:.1e}, {comparisons} compared)"
         )
     return None
-
-
-def position(index: tuple[int, ...]) -> str:
-    """Where a value stands, in words."""
-    return f"population {index[0]}, replicate {index[1]}" if len(index) == 2 else f"value {index[0]}"
 
 
 def _welch(a: Array, b: Array) -> float:

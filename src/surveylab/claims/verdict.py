@@ -17,29 +17,23 @@ if the effect goes at another budget (`surveylab.claims.budget`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import dataclasses
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from surveylab.claims import reasons
-from surveylab.claims.agreement import position
 from surveylab.claims.arms import Arm, checked_arms, undertrained
 from surveylab.claims.budget import holds_at_other_budgets
 from surveylab.claims.evidence import RULES, Cell, Evidence, EvidenceError
 from surveylab.claims.firmness import firmness
 from surveylab.claims.intervals import LEVEL, Array, Interval, estimate, summarise
-from surveylab.claims.planning import FEWEST as FEWEST_REPLICATES
-from surveylab.claims.planning import POPULATIONS, smallest_shown
+from surveylab.claims.planning import smallest_shown
 from surveylab.claims.registry import Claim
+from surveylab.claims.values import COUNTED, FEWEST_REPLICATES, checked_data, checked_values, margin_of
 
-FEWEST_INPUTS = 20
-FEWEST_RATIOS = 15
-PROFILES = ("smoke", "standard", "full")
 VERDICTS = ("supported", "contradicted", "negligible", "inconclusive", "not-decided", "cited")
-#: Statistics of counted values: +1 for, 0 even, −1 against.
-COUNTED = ("tango", "sign")
 
 
 def judge(
@@ -83,8 +77,6 @@ def judge(
     """
     extras = {"clusters": clusters, "arms": arms, "guard": guard, "scope_map": scope_map}
     given = [name for name, extra in extras.items() if extra is not None]
-    if profile not in PROFILES:
-        raise EvidenceError(f"claim {claim.id}: unknown profile {profile!r}; choose {', '.join(PROFILES)}")
     if rules not in range(1, RULES + 1):
         raise EvidenceError(
             f"claim {claim.id}: unknown version of the rules {rules!r}; the present one is {RULES}"
@@ -92,88 +84,28 @@ def judge(
     if given and (claim.kind != "experiment" or rules == 1):
         why = f"a claim of kind {claim.kind}" if claim.kind != "experiment" else "version 1 of the rules"
         raise EvidenceError(f"claim {claim.id}: {', '.join(given)} means nothing for {why}; leave it out")
-    if data is not None and (
-        set(data) != {"name", "sha256"} or not all(isinstance(v, str) for v in data.values())
-    ):
-        raise EvidenceError(
-            f"claim {claim.id}: data must be {{'name': ..., 'sha256': ...}} or None, not {data!r}"
+    array = checked_values(claim, values, profile)
+    found = _bare(claim, array, profile=profile, seed=seed, data=checked_data(claim, data), rules=rules)
+    if array is None:
+        return _final(found)
+    if claim.kind == "identity":
+        largest = float(array.max())
+        verdict = "supported" if largest <= margin_of(claim) else "contradicted"
+        return _final(dataclasses.replace(found, estimate=largest, verdict=verdict))
+    fewest = 1 if profile == "smoke" else FEWEST_REPLICATES
+    try:
+        found = dataclasses.replace(
+            found,
+            clusters=None if clusters is None else np.asarray(clusters).tolist(),
+            arms=None if arms is None else checked_arms(arms, array.shape, short=profile == "smoke"),
+            guard=None
+            if guard is None
+            else [_cell(claim, {"budget": float(b)}, there, fewest) for b, there in sorted(guard.items())],
+            map=None if scope_map is None else [_cell(claim, at, there, fewest) for at, there in scope_map],
         )
-    smoke = profile == "smoke"
-    array, verdict, reason, interval, centre = None, "cited", None, None, None
-    labels, found, guards, cells, firm = None, None, None, None, None
-    if claim.kind == "source":
-        if values is not None:
-            raise EvidenceError(f"claim {claim.id}: a source is cited, not measured; pass no values")
-    else:
-        array = _checked(claim, values, smoke)
-        assert (
-            claim.margin is not None
-        )  # the registry lets no claim without a margin through, but for a source
-        if claim.kind == "identity":
-            centre = float(array.max())
-            verdict = "supported" if centre <= claim.margin else "contradicted"
-        else:
-            try:
-                labels = None if clusters is None else np.asarray(clusters)
-                found = None if arms is None else checked_arms(arms, array.shape, short=smoke)
-                guards = (
-                    None
-                    if guard is None
-                    else [
-                        _cell(claim, {"budget": float(budget)}, there, smoke)
-                        for budget, there in sorted(guard.items())
-                    ]
-                )
-                cells = (
-                    None if scope_map is None else [_cell(claim, at, there, smoke) for at, there in scope_map]
-                )
-                interval = _interval(claim, array, labels)
-                centre = estimate(array, claim.statistic) if interval is None else interval.estimate
-                verdict, reason = _verdict(
-                    claim, array, interval, centre, {} if smoke else found or {}, guards
-                )
-            except EvidenceError:
-                raise
-            except (TypeError, ValueError) as error:
-                raise EvidenceError(f"claim {claim.id}: {error}") from error
-    judged = claim.kind in ("experiment", "measurement")
-    detectable = None
-    if interval is not None:
-        assert claim.margin is not None
-        e, low, high, _ = interval
-        detectable = (
-            claim.margin + max(e - low, high - e) if rules == 1 else smallest_shown(interval, claim.margin)
-        )
-        by_interval = reason not in (reasons.UNDERTRAINED, reasons.BUDGET)
-        if by_interval and not smoke:
-            firm = firmness(verdict, interval, margin=claim.margin, direction=claim.direction)
-    return Evidence(
-        claim=claim.id,
-        kind=claim.kind,
-        verdict="not-decided" if smoke else verdict,
-        estimate=centre,
-        low=None if interval is None else interval.low,
-        high=None if interval is None else interval.high,
-        margin=claim.margin,
-        level=LEVEL if judged else None,
-        unit=claim.unit,
-        direction=claim.direction if judged else None,
-        statistic=claim.statistic if judged else None,
-        replicates=None if array is None else list(array.shape),
-        values=None if array is None else array.tolist(),
-        detectable=detectable,
-        profile=profile,
-        seed=int(seed),
-        data=None if data is None else dict(data),
-        reason=None if smoke or rules == 1 else reason,
-        firmness=None if rules == 1 else firm,
-        clusters=None if labels is None else labels.tolist(),
-        arms=found,
-        guard=guards,
-        map=cells,
-        edition=None if rules == 1 else claim.edition,
-        rules=rules,
-    )
+        return _final(_by_interval(claim, array, found))
+    except (TypeError, ValueError) as error:
+        raise EvidenceError(f"claim {claim.id}: {error}") from error
 
 
 def decide(low: float, high: float, means: Iterable[float], *, margin: float, direction: str) -> str:
@@ -190,40 +122,87 @@ def decide(low: float, high: float, means: Iterable[float], *, margin: float, di
     return "negligible" if inside else "inconclusive"
 
 
-def _verdict(
-    claim: Claim,
-    array: Array,
-    interval: Interval | None,
-    centre: float,
-    arms: Mapping[str, Arm],
-    guard: Sequence[Cell] | None,
-) -> tuple[str, str | None]:
-    """The verdict, and the reason if it is inconclusive: arms before interval, interval before budgets."""
-    assert claim.margin is not None
-    # Looked at whatever the verdict: a guard that is incomplete raises, and not only where it is needed.
-    others = {cell.at["budget"]: cell.estimate for cell in guard or ()}
-    verdict = "inconclusive"
+def _bare(
+    claim: Claim, array: Array | None, *, profile: str, seed: int, data: dict[str, str] | None, rules: int
+) -> Evidence:
+    """The evidence before anything follows from its values."""
+    has_interval = claim.kind in ("experiment", "measurement")
+    return Evidence(
+        claim=claim.id,
+        kind=claim.kind,
+        verdict="cited",
+        estimate=None,
+        low=None,
+        high=None,
+        margin=claim.margin,
+        level=LEVEL if has_interval else None,
+        unit=claim.unit,
+        direction=claim.direction if has_interval else None,
+        statistic=claim.statistic if has_interval else None,
+        replicates=None if array is None else list(array.shape),
+        values=None if array is None else array.tolist(),
+        detectable=None,
+        profile=profile,
+        seed=int(seed),
+        data=data,
+        edition=claim.edition,
+        rules=rules,
+    )
+
+
+def _by_interval(claim: Claim, array: Array, found: Evidence) -> Evidence:
+    """Interval, verdict and all that follows from them: arms speak first, then the interval, then budgets."""
+    margin, direction = margin_of(claim), claim.direction
+    interval = _interval(claim, array, found.clusters)
+    centre = estimate(array, claim.statistic) if interval is None else interval.estimate
+    verdict, reason = "inconclusive", reasons.reason_of(None, None, margin=margin, direction=direction)
     if interval is not None:
         # A measurement is one run: it has no populations to guard it.
         rows = array if claim.kind == "experiment" else array[None]
         means = [estimate(row, claim.statistic) for row in rows]
-        verdict = decide(interval.low, interval.high, means, margin=claim.margin, direction=claim.direction)
-    within = verdict == ("supported" if claim.direction == "equivalent" else "negligible")
-    holds = guard is None or holds_at_other_budgets(centre, others, margin=claim.margin, within=within)
-    if undertrained(arms):
-        return "inconclusive", reasons.UNDERTRAINED
-    if verdict == "inconclusive":
-        low, high = (None, None) if interval is None else (interval.low, interval.high)
-        return verdict, reasons.reason_of(low, high, margin=claim.margin, direction=claim.direction)
-    return (verdict, None) if holds else ("inconclusive", reasons.BUDGET)
+        verdict = decide(interval.low, interval.high, means, margin=margin, direction=direction)
+        reason = reasons.reason_of(interval.low, interval.high, margin=margin, direction=direction)
+        found = dataclasses.replace(
+            found,
+            low=interval.low,
+            high=interval.high,
+            detectable=smallest_shown(interval, margin),
+            firmness=firmness(verdict, interval, margin=margin, direction=direction),
+        )
+        if found.rules == 1:
+            half = max(centre - interval.low, interval.high - centre)
+            found = dataclasses.replace(found, detectable=margin + half)
+    found = dataclasses.replace(
+        found, estimate=centre, verdict=verdict, reason=reason if verdict == "inconclusive" else None
+    )
+    overruled = None
+    if found.guard is not None:
+        # Looked at whatever the verdict: an incomplete guard raises, and not only where it is needed.
+        others = {cell.at["budget"]: cell.estimate for cell in found.guard}
+        within = verdict == ("supported" if direction == "equivalent" else "negligible")
+        if not holds_at_other_budgets(centre, others, margin=margin, within=within) and not found.reason:
+            overruled = reasons.BUDGET
+    if found.arms is not None and found.profile != "smoke" and undertrained(found.arms):
+        overruled = reasons.UNDERTRAINED
+    if overruled is not None:
+        found = dataclasses.replace(found, verdict="inconclusive", reason=overruled, firmness=None)
+    return found
 
 
-def _interval(claim: Claim, array: Array, clusters: npt.NDArray[Any] | None = None) -> Interval | None:
+def _final(found: Evidence) -> Evidence:
+    """The evidence without what its profile does not decide and its version of the rules does not know."""
+    if found.profile == "smoke":
+        found = dataclasses.replace(found, verdict="not-decided", reason=None, firmness=None)
+    if found.rules == 1:
+        found = dataclasses.replace(found, reason=None, firmness=None, edition=None)
+    return found
+
+
+def _interval(claim: Claim, array: Array, clusters: list[Any] | None = None) -> Interval | None:
     """The interval of the claim's statistic, or None where the values allow none."""
-    assert claim.margin is not None
     if clusters is not None and claim.statistic != "mean":
         raise ValueError(f"clusters need the statistic mean, not {claim.statistic}")
-    interval = summarise(array, claim.statistic, clusters=clusters, scale=claim.margin)
+    interval = summarise(array, claim.statistic, clusters=clusters, scale=margin_of(claim))
     if interval is None and claim.kind == "measurement" and array.size > 1:
         # Operation counts repeat exactly and are certain; equal results of training are a ceiling.
         mean = float(array.mean())
@@ -231,11 +210,10 @@ def _interval(claim: Claim, array: Array, clusters: npt.NDArray[Any] | None = No
     return interval
 
 
-def _cell(claim: Claim, at: Mapping[str, Any], values: Any, smoke: bool) -> Cell:
+def _cell(claim: Claim, at: Mapping[str, Any], values: Any, fewest: int) -> Cell:
     """The effect in another setting, with its interval."""
     array = np.asarray(values, dtype=np.float64)
     where = ", ".join(f"{name} {setting}" for name, setting in at.items())
-    fewest = 1 if smoke else FEWEST_REPLICATES
     if array.ndim != 1 or array.size < fewest or not np.isfinite(array).all():
         raise ValueError(
             f"at {where or 'a setting without a name'}: values of shape {array.shape}; a setting needs (n,) "
@@ -246,45 +224,3 @@ def _cell(claim: Claim, at: Mapping[str, Any], values: Any, smoke: bool) -> Cell
     interval = _interval(claim, array)
     low, high = (None, None) if interval is None else (interval.low, interval.high)
     return Cell(dict(at), array.tolist(), estimate(array, claim.statistic), low, high)
-
-
-def _checked(claim: Claim, values: Any, smoke: bool) -> Array:
-    """The values as an array of the shape the kind asks for, all finite."""
-    if values is None:
-        raise EvidenceError(f"claim {claim.id}: kind {claim.kind} needs values; only a source goes without")
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a tensor that requires grad
-        raise EvidenceError(
-            f"claim {claim.id}: the values are not a regular array of numbers: {error}"
-        ) from error
-    shape, least = {
-        "experiment": (f"({POPULATIONS}, n) with n >= {FEWEST_REPLICATES}", FEWEST_REPLICATES),
-        "identity": (f"(k,) with k >= {FEWEST_INPUTS}", FEWEST_INPUTS),
-        "measurement": (f"(k,) with k >= {FEWEST_RATIOS}", FEWEST_RATIOS),
-    }[claim.kind]
-    right = array.ndim == (2 if claim.kind == "experiment" else 1) and array.size > 0
-    if right and not smoke:
-        right = array.shape[-1] >= least and (claim.kind != "experiment" or array.shape[0] == POPULATIONS)
-    if not right:
-        raise EvidenceError(
-            f"claim {claim.id}: values of shape {array.shape}; kind {claim.kind} needs {shape}"
-        )
-    bad = np.argwhere(~np.isfinite(array))
-    if len(bad):
-        first = tuple(int(i) for i in bad[0])
-        raise EvidenceError(
-            f"claim {claim.id}: {len(bad)} of {array.size} values are not finite, the first ({array[first]}) "
-            f"at {position(first)}; count divergence as a claim of its own instead of averaging it"
-        )
-    if claim.kind == "identity" and array.min() < 0:
-        raise EvidenceError(f"claim {claim.id}: an error is negative ({array.min()}); pass absolute errors")
-    if claim.statistic in COUNTED and not np.isin(array, (-1, 0, 1)).all():
-        raise EvidenceError(f"claim {claim.id}: statistic {claim.statistic} takes values -1, 0 and 1 only")
-    planned = claim.replicates
-    if planned is not None and not smoke and array.shape[-1] != planned:
-        raise EvidenceError(
-            f"claim {claim.id}: values of shape {array.shape}; {planned} replicates a population were "
-            "planned, and none are added or left out after a look"
-        )
-    return array
