@@ -4,7 +4,6 @@ The lab judges a run's values and displays the evidence; the press reads it back
 and recomputes it. Neither needs the other.
 """
 
-from surveylab.claims.agreement import agreement
 from surveylab.claims.arms import Arm, Baseline
 from surveylab.claims.evidence import RULES, Cell, Evidence, EvidenceError
 from surveylab.claims.firmness import FIRM
@@ -26,6 +25,7 @@ from surveylab.claims.record import (
 )
 from surveylab.claims.registry import Change, Claim, ClaimError, Pilot, Published, edition_of, load_claims
 from surveylab.claims.render import BADGES, render_badge, render_html, render_text
+from surveylab.claims.reproduction import agreement
 from surveylab.claims.seeds import FIRST_DESIGN_SEED, publication_seed
 from surveylab.claims.statements import (
     NOT_SEEN,

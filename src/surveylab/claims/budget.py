@@ -3,10 +3,10 @@
 Population 0 is run again at a quarter or half of the budget, and at twice or four times, with rates found
 anew. With the run's estimate e and the estimates e_b at the other budgets b, a verdict holds if
 
-    sign(e_b) = sign(e) at all b,   and   |e_b| ≥ |e| / 2 at all b > 1.
+    sign(e_b) = sign(e) at all b,   and   e_b / e ≥ ½ at all b > 1.
 
 *Negligible*, and an equivalence that is supported, say that nothing above the margin is there: these hold if
-|e_b| < margin at all b.
+−margin < e_b < margin at all b.
 """
 
 from __future__ import annotations

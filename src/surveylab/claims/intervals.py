@@ -69,7 +69,7 @@ def tango_interval(values: npt.ArrayLike, level: float = LEVEL) -> tuple[float, 
     Of N pairs b count for (+1), c against (−1), the others are even (0). All Δ are in the interval of
     Δ = P(+1) − P(−1) for which
 
-    |b − c − N Δ| ≤ z √(N (2 q + Δ (1 − Δ))),
+    −z ≤ (b − c − N Δ) / √(N (2 q + Δ (1 − Δ))) ≤ z,
 
     where q is the likeliest P(−1) given Δ: with B = −b − c + (2N − b + c) Δ it is
     (√(B² + 8 N c Δ (1 − Δ)) − B) / 4N. It needs no spread: 24 pairs that all count for give [0.57, 1].

@@ -81,8 +81,8 @@ def with_replications(evidence: Evidence, *, repeated: int, runs: int) -> Eviden
         runs: How many there were.
 
     Returns:
-        The same evidence, or, of at least four runs repeated in fewer than half, *inconclusive: does not
-        repeat*.
+        The same evidence; if it repeated in fewer than half of at least four runs, it is inconclusive, with
+        the reason "does not repeat".
 
     Raises:
         ValueError: If more runs repeated than there were.
