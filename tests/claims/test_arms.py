@@ -40,6 +40,13 @@ def test_a_loss_that_has_stopped_falling(before: float, last: float, stopped: bo
     assert stopped_falling(curve(before, last)) is stopped
 
 
+def test_a_point_at_three_quarters_counts_as_before() -> None:
+    losses = [2.0, 1.8, 1.7, 1.6, 1.5, 1.0, 1.2, 1.05, 1.05]  # before: 1.1, last: 1.05, of a fall of 0.95
+    assert not stopped_falling(list(enumerate(losses)))
+    losses[6] = 1.19
+    assert stopped_falling(list(enumerate(losses)))
+
+
 def test_an_exponential_fall_stops_after_some_four_time_constants() -> None:
     steps = np.linspace(0, 1, 101)
     stopped = [length for length in range(1, 8) if stopped_falling(np.c_[steps, np.exp(-length * steps)])]

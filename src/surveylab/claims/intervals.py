@@ -89,9 +89,9 @@ def tango_interval(values: npt.ArrayLike, level: float = LEVEL) -> tuple[float, 
         return (b - c - n * delta) ** 2 - square * n * (2 * q + delta * (1 - delta))
 
     # At the estimate itself the excess may be exactly 0 (all pairs alike): begin a hair away from it.
-    low = -1.0 if c == n else float(brentq(excess, -1.0, estimate - 1e-12, xtol=1e-14))
-    high = 1.0 if b == n else float(brentq(excess, estimate + 1e-12, 1.0, xtol=1e-14))
-    return low, high
+    low = brentq(excess, -1.0, max(-1.0, estimate - 1e-12), xtol=1e-14)
+    high = brentq(excess, min(1.0, estimate + 1e-12), 1.0, xtol=1e-14)
+    return float(low), float(high)
 
 
 def sign_interval(values: npt.ArrayLike, level: float = LEVEL) -> tuple[float, float]:
