@@ -46,7 +46,7 @@ def test_source_explains_itself_to_who_opens_it_alone(path: Path) -> None:
     note = json.loads(path.read_text(encoding="utf-8"))["cells"][1]
     assert "".join(note["source"]) == on_your_own(chapter), "the note is that of surveylab.press.new"
     assert (note["id"], note["metadata"]) == ("on-your-own", {"tags": ["remove-cell"]})
-    for word in ("`make lab`", '"smoke"', "two minutes", "99 % interval", f"book/{chapter}.ipynb"):
+    for word in ("`make lab`", '"smoke"', "some minutes", "99 % interval", f"book/{chapter}.ipynb"):
         assert word in "".join(note["source"])
 
 

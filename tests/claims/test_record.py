@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from surveylab.claims import (
+    Arm,
     Claim,
     RecordError,
     chapters,
@@ -385,3 +387,81 @@ def test_where_chapters_lie(tmp_path: Path) -> None:
     full = tmp_path / "book" / "full" / "normalization" / "a.ipynb"
     assert published_path(tmp_path, "normalization/a", "full") == full
     assert chapters(tmp_path / "nowhere") == []
+
+
+# ----------------------------------------------------------------------------------- version 2 of the rules
+
+
+FITTED = Arm([[60.0] * 8] * 3, accuracy=[[99.0] * 8] * 3)
+
+
+@pytest.fixture
+def rich(claims: dict[str, Claim], nb: dict[str, Any]) -> dict[str, Any]:
+    """The notebook, its first claim with all that can stand beside the values."""
+    values = np.random.default_rng(2).normal(5, 1, (3, 8))
+    evidence = judge(
+        claims["bn-fast"],
+        values,
+        profile="standard",
+        seed=0,
+        data=DATA,
+        clusters=np.arange(24).reshape(3, 8) % 6,
+        arms={"BN": FITTED},
+        guard={0.5: values[0] - 1, 2: values[0] + 1},
+        scope_map=[({"data": "fashion"}, values[1])],
+    )
+    output = display(render_text(evidence), render_html(claims["bn-fast"], evidence), evidence.to_metadata())
+    output_of(nb, "bn-fast").update(json.loads(json.dumps(output)))
+    return nb
+
+
+def test_all_that_stands_beside_the_values_recomputes(claims: dict[str, Claim], rich: dict[str, Any]) -> None:
+    assert recompute(claims, rich) == []
+    assert evidence_of(rich)["bn-fast"].arms == {"BN": FITTED}
+
+
+TAMPERED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "firmness": (lambda r: r.update(firmness=0.95), "bn-fast: firmness: published 0.95"),
+    "reason": (lambda r: r.update(reason="open"), "bn-fast: reason: published 'open', recomputed None"),
+    "edition": (lambda r: r.update(edition=2), "bn-fast: edition: published 2, recomputed 1"),
+    "an arm": (
+        lambda r: r["arms"]["BN"].update(accuracy=[[60.0] * 8] * 3),
+        "'supported', recomputed 'inconc",
+    ),
+    "a smaller guard": (lambda r: r["guard"].pop(0), "cannot be judged: .* a smaller and a larger budget"),
+    "a guard's values": (lambda r: r["guard"][1].update(values=[1.0] * 8), "recomputed 'inconclusive'"),
+    "a guard's estimate": (
+        lambda r: r["guard"][1].update(estimate=9.0),
+        r"guard at {'budget': 2.0}: estimate",
+    ),
+    "the map's estimate": (
+        lambda r: r["map"][0].update(estimate=9.0),
+        r"map at {'data': 'fashion'}: estimate",
+    ),
+    "the map's interval": (lambda r: r["map"][0].update(low=None), r"map at {'data': 'fashion'}: low"),
+    "the clusters": (lambda r: r.update(clusters=None), "bn-fast: low: published"),
+    "the version alone": (lambda r: r.update(rules=1), "cannot be judged: .* version 1 of the rules"),
+}
+
+
+@pytest.mark.parametrize("case", TAMPERED)
+def test_tampering_with_what_stands_beside(case: str, claims: dict[str, Claim], rich: dict[str, Any]) -> None:
+    change, message = TAMPERED[case]
+    change(record_of(rich, "bn-fast"))
+    assert re.search(message, " | ".join(recompute(claims, rich)))
+
+
+def test_evidence_of_version_1_recomputes(claims: dict[str, Claim], nb: dict[str, Any]) -> None:
+    """As published before versions were counted: without the fields that were added."""
+    added = ("reason", "firmness", "clusters", "arms", "guard", "map", "edition", "rules")
+    for name, claim in claims.items():
+        if name not in evidence_of(nb):
+            continue
+        now = evidence_of(nb)[name]
+        then = judge(claim, now.values, profile="standard", seed=0, data=now.data, rules=1)
+        record = {key: value for key, value in then.to_metadata().items() if key not in added}
+        output_of(nb, name).update(display(render_text(then), render_html(claim, then), record))
+    assert {evidence.rules for evidence in evidence_of(nb).values()} == {1}
+    assert recompute(claims, nb) == []
+    record_of(nb, "bn-fast")["detectable"] *= 1.01
+    assert any("bn-fast: detectable" in fault for fault in recompute(claims, nb))

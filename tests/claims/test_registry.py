@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from surveylab.claims import Change, Claim, ClaimError, load_claims
+from surveylab.claims import Change, Claim, ClaimError, Pilot, Published, edition_of, load_claims
 
 GOOD = """\
 # a comment, so that lines and items differ
@@ -174,10 +174,10 @@ WRONG = {
     ),
     "unknown statistic": (
         "  unit: steps",
-        "  statistic: median\n  unit: steps",
+        "  statistic: mode\n  unit: steps",
         15,
         "bn-fast",
-        ["mean or sign"],
+        ["mean or median or tango or sign"],
     ),
     "sign of a measurement": (
         "  unit: log",
@@ -326,3 +326,163 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_without_lists_to_compare_with_nothing_is_compared(tmp_path: Path) -> None:
     write(tmp_path / "any/chapter.yml", GOOD.replace("ioffe2015batch", "any"))
     assert len(load_claims(tmp_path)) == 4
+
+
+# What version 2 of the rules added, in the claim bn-fast.
+PLANNED = """\
+  unit: steps
+  primary: true
+  setting: own
+  reach: in small convolutional networks on MNIST-1D
+  replicates: 16
+  pilot: {effect: 4.9, spread: 4.4, replicates: 8, seed: 1003}
+  published: {value: 3.5, source: ioffe2015batch, place: Table 2}
+  edition: 2
+"""
+
+
+def fast(load: Load, text: str) -> Claim:
+    return load(GOOD.replace("  unit: steps\n", text))["bn-fast"]
+
+
+def test_what_a_claim_may_say_beside(load: Load) -> None:
+    claim = fast(load, PLANNED)
+    assert (claim.primary, claim.setting, claim.edition) == (True, "own", 2)
+    assert claim.reach == "in small convolutional networks on MNIST-1D"
+    assert (claim.replicates, claim.pilot) == (16, Pilot(4.9, 4.4, 8, 1003))
+    assert claim.published == Published(3.5, "ioffe2015batch", "Table 2")
+    plain = load(GOOD)
+    assert [plain[name].setting for name in plain] == ["own", "scaled", "own", "own"]
+    assert plain["bn-fast"] == dataclasses.replace(
+        claim,
+        primary=False,
+        setting="scaled",
+        reach=None,
+        replicates=None,
+        pilot=None,
+        published=None,
+        edition=1,
+    )
+
+
+@pytest.mark.parametrize("statistic", ["mean", "median", "tango", "sign"])
+def test_the_statistics(statistic: str, load: Load) -> None:
+    assert fast(load, f"  statistic: {statistic}\n  unit: steps\n").statistic == statistic
+
+
+def test_replicates_and_edition_are_judged_where_they_are_given(load: Load) -> None:
+    claim, plain = fast(load, PLANNED), load(GOOD)["bn-fast"]
+    assert claim.judged() == plain.judged() | {"replicates": 16, "edition": 2}
+    wording = dataclasses.replace(
+        claim, primary=False, setting="scaled", reach=None, published=None, history=()
+    )
+    assert wording.judged() == claim.judged()
+
+
+def test_the_edition_of_a_chapter_is_the_latest_of_its_claims(load: Load) -> None:
+    claims = load(GOOD.replace("  unit: steps\n", PLANNED)).values()
+    assert edition_of(claims, "normalization/batch_norm") == 2
+    assert edition_of(claims, "normalization/layer_norm") == 1
+
+
+def test_an_earlier_result_in_the_history(load: Load) -> None:
+    text = GOOD.replace("below the resolution}", "below the resolution, result: 'supported, +1.4'}")
+    assert load(text)["bn-fast"].history[0].result == "supported, +1.4"
+    assert load(GOOD)["bn-fast"].history[0].result is None
+
+
+# what is written in place of a line of PLANNED, and what the message must hold
+WRONG_PLAN = {
+    "primary: true": [
+        ("primary: yes please", ["`primary` is 'yes please'", "`primary: true`"]),
+    ],
+    "setting: own": [("setting: small", ["'small'", "choose own or scaled"])],
+    "reach: in small convolutional networks on MNIST-1D": [("reach: 3", ["not a text"])],
+    "replicates: 16": [
+        ("replicates: 7", ["`replicates` is 7", "a whole number from 8 to 32"]),
+        ("replicates: 33", ["`replicates` is 33", "from 8 to 32"]),
+        ("replicates: 12.5", ["`replicates` is 12.5", "whole number"]),
+        ("replicates: true", ["`replicates` is True", "whole number"]),
+        ("margin: 2", ["twice"]),
+    ],
+    "pilot: {effect: 4.9, spread: 4.4, replicates: 8, seed: 1003}": [
+        ("pilot: 4.9", ["`pilot` is 4.9", "pilot: {effect: ..., spread: ..., replicates: ..., seed: ...}"]),
+        ("pilot: {effect: 4.9, spread: 4.4}", ["pilot: {effect: ..."]),
+        ("pilot: {effect: 4.9, spread: 0, replicates: 8, seed: 1003}", ["spread 0", "above 0"]),
+        ("pilot: {effect: .nan, spread: 1, replicates: 8, seed: 1003}", ["effect nan", "the mean and"]),
+        ("pilot: {effect: big, spread: 1, replicates: 8, seed: 1003}", ["`effect` is 'big', not a number"]),
+        ("pilot: {effect: 4.9, spread: 4.4, replicates: 1, seed: 1003}", ["`replicates` is 1", "at least 2"]),
+        ("pilot: {effect: 4.9, spread: 4.4, replicates: 8, seed: 999}", ["`seed` is 999", "at least 1000"]),
+        ("pilot: {effect: 4.2, spread: 4.4, replicates: 8, seed: 1003}", ["the pilot asks for", "firm"]),
+        ("pilot: {effect: 2.1, spread: 4.4, replicates: 8, seed: 1003}", ["asks for 32", "no firm verdict"]),
+        ("note: no pilot", ["`pilot` is missing (planned `replicates` need it)", "pilot: {effect"]),
+    ],
+    "published: {value: 3.5, source: ioffe2015batch, place: Table 2}": [
+        ("published: 3.5", ["`published` is 3.5", "published: {value: ..., source: ..., place: ...}"]),
+        ("published: {value: x, source: ioffe2015batch, place: Table 2}", ["`value` is 'x', not a number"]),
+        ("published: {value: .inf, source: ioffe2015batch, place: Table 2}", ["inf", "the source's figure"]),
+        ("published: {value: 3, source: 4, place: Table 2}", ["`source` is 4, not a text"]),
+        ("published: {value: 3, source: ioffe2015batch, place: ''}", ["`place` is '', not a text"]),
+        (
+            "published: {value: 3, source: iofe2015batch, place: T}",
+            ["`published` names 'iofe2015batch'", "did you mean"],
+        ),
+    ],
+    "edition: 2": [("edition: 0", ["`edition` is 0", "at least 1"]), ("edition: first", ["'first'"])],
+}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "parts"), [(old, new, parts) for old, cases in WRONG_PLAN.items() for new, parts in cases]
+)
+def test_what_is_wrong_in_a_plan(old: str, new: str, parts: list[str], load: Load) -> None:
+    assert old in PLANNED
+    with pytest.raises(ClaimError) as caught:
+        fast(load, PLANNED.replace(old, new))
+    message = str(caught.value)
+    assert ": claim bn-fast: " in message
+    for part in parts:
+        assert part in message
+    assert "; " in message, "a fix follows the problem"
+
+
+def test_the_plan_at_its_boundary(load: Load) -> None:
+    """The pilot above asks for exactly 16: with one fewer it is refused."""
+    assert fast(load, PLANNED).replicates == 16
+    with pytest.raises(ClaimError, match=r"`replicates` is 15, the pilot asks for 16 for a firm verdict"):
+        fast(load, PLANNED.replace("replicates: 16", "replicates: 15"))
+    assert fast(load, PLANNED.replace("replicates: 16", "replicates: 20")).replicates == 20
+    # Other statistics are not planned by Student's interval.
+    other = PLANNED.replace("replicates: 16", "replicates: 9\n  statistic: median")
+    assert fast(load, other).replicates == 9
+
+
+def test_a_pilot_without_planned_replicates(load: Load) -> None:
+    with pytest.raises(ClaimError, match=r"`replicates` is missing \(a `pilot` is there to plan them\)"):
+        fast(load, PLANNED.replace("  replicates: 16\n", ""))
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("bn-axis", "replicates: 16"),
+        ("bn-time", "pilot: {}"),
+        ("bn-cnns", "published: {}"),
+        ("bn-cnns", "setting: own"),
+        ("bn-cnns", "reach: in small networks"),
+    ],
+)
+def test_what_means_nothing_in_another_kind(name: str, line: str, load: Load) -> None:
+    key = line.partition(":")[0]
+    with pytest.raises(ClaimError, match=f"claim {name}: `{key}` means nothing in a claim of kind"):
+        load(GOOD.replace(f"- id: {name}\n", f"- id: {name}\n  {line}\n"))
+
+
+def test_one_primary_claim_a_statement(load: Load) -> None:
+    assert fast(load, "  unit: steps\n  primary: true\n").primary
+    both = GOOD.replace("  unit: log ratio\n", "  unit: log ratio\n  primary: true\n  covers: [bn-fast]\n")
+    assert load(both)["bn-time"].primary
+    with pytest.raises(ClaimError, match="claims bn-fast and bn-time are both primary for statement bn-fast"):
+        load(both.replace("  unit: steps\n", "  unit: steps\n  primary: true\n"))
+    with pytest.raises(ClaimError, match="bn-time: `primary` in a claim that covers no statement; name it"):
+        load(both.replace("  covers: [bn-fast]\n", ""))

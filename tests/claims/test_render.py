@@ -65,7 +65,7 @@ CASES: dict[str, tuple[str, dict[str, Any], Callable[[Draw], Any], str]] = {
     "supported": ("experiment", {}, lambda d: d(5.0), "above the margin of 1 step, and so does the mean"),
     "contradicted": ("experiment", {}, lambda d: d(-5.0), f"below {MINUS}1 step"),
     "negligible": ("experiment", {}, lambda d: d(0.0, 0.1), "inside ±1 step: if there is an effect"),
-    "inconclusive": ("experiment", {}, lambda d: d(1.0), "smallest effect this run could have shown is 1.46"),
+    "inconclusive": ("experiment", {}, lambda d: d(1.0), "smallest effect this run could have shown is 1.6"),
     "equivalent": ("experiment", {"direction": "equivalent"}, lambda d: d(0.0, 0.1), "no difference that"),
     "different": ("experiment", {"direction": "equivalent"}, lambda d: d(5.0), "outside ±1 step"),
     "no spread": ("experiment", {}, lambda d: np.full((3, 8), 5.0), "All values are equal"),

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from surveylab.claims import Claim, Evidence, EvidenceError, combine, judge
-from surveylab.claims.verdict import decide, spreadless
+from surveylab.claims import Claim, Evidence, EvidenceError, judge
+from surveylab.claims.verdict import decide
 
 Make = Callable[..., Claim]
 Draw = Callable[..., np.ndarray]
@@ -106,7 +106,8 @@ def test_an_experiment(mean: float, verdict: str, make: Make, draw: Draw) -> Non
     assert evidence.low is not None
     assert evidence.high is not None
     assert evidence.low < values.mean() < evidence.high
-    assert evidence.detectable == pytest.approx(1.0 + (evidence.high - evidence.low) / 2)
+    error = values.std(ddof=1) / math.sqrt(24)
+    assert evidence.detectable == pytest.approx(1.0 + (evidence.high - evidence.low) / 2 + 1.28155 * error)
     assert (evidence.level, evidence.replicates, evidence.values) == (0.99, [3, 8], values.tolist())
     assert (evidence.unit, evidence.direction, evidence.statistic) == ("steps", "greater", "mean")
 
@@ -142,13 +143,6 @@ def test_no_spread_decides_nothing(make: Make) -> None:
     assert run(make(margin=0.1), rounding).low is not None
 
 
-def test_spreadless_at_its_boundary() -> None:
-    assert spreadless([1.0, 1.0 + 0.9e-12], 1e-3)
-    assert not spreadless([1.0, 1.0 + 1.2e-12], 1e-3)
-    assert spreadless([0.0, 0.9e-12], 1.0)
-    assert not spreadless([0.0, 1.2e-12], 1.0)
-
-
 def test_sign_statistic(make: Make) -> None:
     claim = make(statistic="sign", margin=0.25)
     ones = np.ones((3, 8))
@@ -164,7 +158,8 @@ def test_sign_statistic(make: Make) -> None:
     mostly = run(claim, np.where(np.arange(8) < 5, 1.0, 0.0) * ones)  # reaches farther down than up
     low, estimate, high = mostly.low or 0.0, mostly.estimate or 0.0, mostly.high or 0.0
     assert estimate - low > high - estimate
-    assert mostly.detectable == pytest.approx(0.25 + estimate - low)
+    error = (high - low) / (2 * 2.57583)
+    assert mostly.detectable == pytest.approx(0.25 + estimate - low + 1.28155 * error)
     with pytest.raises(EvidenceError, match="bn-fast: statistic sign takes values -1, 0 and 1"):
         run(claim, 0.5 * ones)
 
@@ -281,28 +276,6 @@ def test_other_values_that_cannot_be_judged(make: Make, draw: Draw) -> None:
     for profile in ("standard", "smoke"):
         with pytest.raises(EvidenceError, match="values of shape"):
             run(make(), np.empty((3, 0)), profile)
-
-
-@pytest.mark.parametrize(
-    ("parts", "whole"),
-    [
-        ([], "missing"),
-        (["supported"], "supported"),
-        (["supported", "supported"], "supported"),
-        (["supported", "contradicted"], "mixed"),
-        (["supported", "inconclusive"], "inconclusive"),
-        (["supported", "inconclusive", "contradicted"], "mixed"),
-        (["cited", "inconclusive"], "inconclusive"),
-        (["cited"], "cited"),
-        (["cited", "cited"], "cited"),
-        (["cited", "supported"], "supported"),
-        (["cited", "supported", "negligible"], "mixed"),
-        (["not-decided", "not-decided"], "not-decided"),
-    ],
-)
-def test_a_statement_of_several_claims(parts: list[str], whole: str) -> None:
-    assert combine(parts) == whole
-    assert combine(reversed(parts)) == whole
 
 
 def test_evidence_survives_the_notebook(make: Make, draw: Draw) -> None:

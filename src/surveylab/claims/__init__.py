@@ -4,6 +4,11 @@ The lab judges a run's values and displays the evidence; the press reads it back
 and recomputes it. Neither needs the other.
 """
 
+from surveylab.claims.arms import Arm, Baseline
+from surveylab.claims.evidence import RULES, Cell, Evidence, EvidenceError
+from surveylab.claims.firmness import FIRM
+from surveylab.claims.intervals import LEVEL
+from surveylab.claims.reasons import REASONS, because
 from surveylab.claims.record import (
     RecordError,
     chapters,
@@ -18,29 +23,62 @@ from surveylab.claims.record import (
     same_machine,
     source_path,
 )
-from surveylab.claims.registry import Change, Claim, ClaimError, claims_files, load_claims
+from surveylab.claims.registry import (
+    Change,
+    Claim,
+    ClaimError,
+    Pilot,
+    Published,
+    claims_files,
+    edition_of,
+    load_claims,
+)
 from surveylab.claims.render import BADGES, render_badge, render_html, render_text
-from surveylab.claims.verdict import LEVEL, VERDICTS, Evidence, EvidenceError, agreement, combine, judge
+from surveylab.claims.reproduction import agreement
+from surveylab.claims.seeds import FIRST_DESIGN_SEED, publication_seed
+from surveylab.claims.statements import (
+    NOT_SEEN,
+    badge,
+    combine,
+    standing,
+    statement_verdict,
+    with_replications,
+)
+from surveylab.claims.verdict import VERDICTS, judge
 
 __all__ = [
     "BADGES",
+    "FIRM",
+    "FIRST_DESIGN_SEED",
     "LEVEL",
+    "NOT_SEEN",
+    "REASONS",
+    "RULES",
     "VERDICTS",
+    "Arm",
+    "Baseline",
+    "Cell",
     "Change",
     "Claim",
     "ClaimError",
     "Evidence",
     "EvidenceError",
+    "Pilot",
+    "Published",
     "RecordError",
     "agreement",
+    "badge",
+    "because",
     "chapters",
     "claims_files",
     "combine",
+    "edition_of",
     "evidence_of",
     "find_root",
     "judge",
     "load_claims",
     "provenance_of",
+    "publication_seed",
     "published_path",
     "read_notebook",
     "recompute",
@@ -51,4 +89,7 @@ __all__ = [
     "run_of",
     "same_machine",
     "source_path",
+    "standing",
+    "statement_verdict",
+    "with_replications",
 ]

@@ -16,9 +16,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from surveylab.claims.evidence import Cell, Evidence, EvidenceError
 from surveylab.claims.registry import Claim
 from surveylab.claims.render import render_html, render_text
-from surveylab.claims.verdict import Evidence, EvidenceError, judge
+from surveylab.claims.verdict import judge
 
 Notebook = dict[str, Any]
 
@@ -39,6 +40,9 @@ _DERIVED = (
     "replicates",
     "detectable",
     "kind",
+    "reason",
+    "firmness",
+    "edition",
 )
 # The parts of a card that only repeat the wording of the claims, with the end of their line, so that a card
 # with a note more or less is the same card. None holds an element of its own name.
@@ -222,8 +226,7 @@ _OLD = "text/html: the card's wording is not that of the claims; refresh it"
 
 def _recompute_one(claim: Claim, evidence: Evidence, output: Notebook) -> list[str]:
     try:
-        kept: dict[str, Any] = {"profile": evidence.profile, "seed": evidence.seed, "data": evidence.data}
-        again = judge(claim, evidence.values, **kept)
+        again = judge(claim, evidence.values, **_given(evidence))
     except (EvidenceError, TypeError, ValueError) as error:
         return [f"{claim.id}: the published values cannot be judged: {error}"]
     found = [
@@ -231,6 +234,8 @@ def _recompute_one(claim: Claim, evidence: Evidence, output: Notebook) -> list[s
         for field in _DERIVED
         if not _equal(getattr(evidence, field), getattr(again, field), claim.margin or 0.0)
     ]
+    for part in ("guard", "map"):
+        found += _cells_differ(claim, part, getattr(evidence, part), getattr(again, part))
     # Equal but for rounding: show what was published, lest a last bit flip a third digit.
     shown = again if found else evidence
     data = _mapping(output.get("data"))
@@ -247,6 +252,32 @@ def _recompute_one(claim: Claim, evidence: Evidence, output: Notebook) -> list[s
             near = slice(max(0, at - 20), at + 40)
             found.append(_difference(claim.id, "text/html", html[near], expected[near]))
     return found
+
+
+def _given(evidence: Evidence) -> dict[str, Any]:
+    """What was given to `judge` beside the values, read back from the evidence."""
+    guard, scope_map = evidence.guard, evidence.map
+    return {
+        "profile": evidence.profile,
+        "seed": evidence.seed,
+        "data": evidence.data,
+        "clusters": evidence.clusters,
+        "arms": evidence.arms,
+        "guard": None if guard is None else {cell.at.get("budget"): cell.values for cell in guard},
+        "scope_map": None if scope_map is None else [(cell.at, cell.values) for cell in scope_map],
+        "rules": evidence.rules,
+    }
+
+
+def _cells_differ(
+    claim: Claim, part: str, published: list[Cell] | None, expected: list[Cell] | None
+) -> Iterator[str]:
+    """A sentence for each number of the guard or the scope map that does not follow from its values."""
+    for old, new in zip(published or (), expected or (), strict=True):
+        for field in ("at", "estimate", "low", "high"):
+            if not _equal(getattr(old, field), getattr(new, field), claim.margin or 0.0):
+                where = f"{part} at {old.at}: {field}"
+                yield _difference(claim.id, where, getattr(old, field), getattr(new, field))
 
 
 def _equal(published: object, expected: object, scale: float) -> bool:

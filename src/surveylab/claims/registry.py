@@ -19,9 +19,13 @@ from typing import Any, NoReturn
 
 import yaml
 
+from surveylab.claims import planning
+from surveylab.claims.seeds import FIRST_DESIGN_SEED
+
 KINDS = ("identity", "experiment", "measurement", "source")
 DIRECTIONS = ("greater", "equivalent")
-STATISTICS = ("mean", "sign")
+STATISTICS = ("mean", "median", "tango", "sign")
+SETTINGS = ("own", "scaled")
 
 # What each kind must say, and what would be meaningless in it.
 _REQUIRED = {
@@ -31,10 +35,22 @@ _REQUIRED = {
     "source": ("cite", "place"),
 }
 _MEANINGLESS = {
-    "identity": ("direction", "statistic"),
+    "identity": ("direction", "statistic", "replicates", "pilot", "published"),
     "experiment": (),
-    "measurement": ("statistic",),
-    "source": ("effect", "unit", "margin", "direction", "statistic", "profile"),
+    "measurement": ("statistic", "replicates", "pilot"),
+    "source": (
+        "effect",
+        "unit",
+        "margin",
+        "direction",
+        "statistic",
+        "profile",
+        "replicates",
+        "pilot",
+        "published",
+        "setting",
+        "reach",
+    ),
 }
 _HINTS = {
     "effect": "say what one value is, oriented so that the claimed direction is positive",
@@ -46,6 +62,8 @@ _HINTS = {
     "id": "give it a short name such as `bn-axis`",
     "says": "write the statement as one sentence",
     "kind": "choose one of " + ", ".join(KINDS),
+    "pilot": "add `pilot: {effect: ..., spread: ..., replicates: ..., seed: ...}`",
+    "replicates": "write how many replicates a population were planned, 8 to 32",
 }
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
@@ -56,11 +74,31 @@ class ClaimError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """A later change of a claim's margin or effect, shown in the ledger."""
+    """A change of a claim after its first result, shown in the ledger; ``result`` is the earlier result."""
 
     date: str
     change: str
     why: str
+    result: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """The figure that the source itself gives, in the claim's unit; drawn beside ours."""
+
+    value: float
+    source: str
+    place: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Pilot:
+    """What a pilot gave from which the replicates are planned: mean and standard deviation of its values."""
+
+    effect: float
+    spread: float
+    replicates: int
+    seed: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +106,14 @@ class Claim:
     """One statement that a run, or a source, decides.
 
     The fields are those of the claims files, but for `chapter`, which follows from the place of the file.
+
+    Attributes:
+        primary: Whether its verdict is that of the statements it covers, unless a part contradicts it.
+        setting: ``own`` if the run has the statement's own setting, ``scaled`` if a smaller one does.
+        reach: The first words of the verdict: "in small convolutional networks on …".
+        replicates: How many replicates of each population were planned, from the pilot; None for the
+            chapter's usual number.
+        edition: The edition of the chapter since which the claim has stood as it is.
     """
 
     id: str
@@ -88,9 +134,21 @@ class Claim:
     corrects: str | None = None
     profile: str | None = None
     history: tuple[Change, ...] = ()
+    primary: bool = False
+    setting: str = "own"
+    reach: str | None = None
+    replicates: int | None = None
+    pilot: Pilot | None = None
+    published: Published | None = None
+    edition: int = 1
 
     def judged(self) -> dict[str, Any]:
-        """The part that decides the verdict. It goes into the fingerprint; wording does not."""
+        """The part that decides the verdict. It goes into the fingerprint; wording does not.
+
+        Planned replicates and the edition count only where they are given, so that a claim without them keeps
+        the fingerprint it had before there were any.
+        """
+        later = {"replicates": self.replicates, "edition": self.edition if self.edition > 1 else None}
         return {
             "id": self.id,
             "kind": self.kind,
@@ -99,7 +157,7 @@ class Claim:
             "statistic": self.statistic,
             "margin": self.margin,
             "profile": self.profile,
-        }
+        } | {name: value for name, value in later.items() if value is not None}
 
 
 _KEYS = tuple(field.name for field in dataclasses.fields(Claim) if field.name != "chapter")
@@ -146,11 +204,20 @@ def load_claims(
             entry.check_members(
                 "cite", claim.cite, keys, f"not a key of {bibliography}", "add the entry there"
             )
+            if claim.published is not None:
+                entry.check_members(
+                    "published",
+                    (claim.published.source,),
+                    keys,
+                    f"not a key of {bibliography}",
+                    "add the entry there",
+                )
             entry.check_members(
                 "covers", claim.covers, inventory, "not a statement of the review", "correct the id"
             )
             claims[claim.id] = claim
             places[claim.id] = path, entry.line
+    check_primary(claims.values())
     return claims
 
 
@@ -199,6 +266,28 @@ def _entries(path: Path) -> Iterator[_Entry]:
         raise ClaimError(f"{path}:{line}: not valid YAML: {problem}; {fix}") from error
     finally:
         loader.dispose()
+
+
+def check_primary(claims: Iterable[Claim]) -> None:
+    """See that no statement has two primary claims.
+
+    Raises:
+        ClaimError: If one has; the message names both claims.
+    """
+    found: dict[str, str] = {}
+    for claim in claims:
+        for statement in claim.covers if claim.primary else ():
+            if statement in found:
+                raise ClaimError(
+                    f"claims {found[statement]} and {claim.id} are both primary for statement {statement}; "
+                    "keep `primary: true` in the one whose verdict is the statement's"
+                )
+            found[statement] = claim.id
+
+
+def edition_of(claims: Iterable[Claim], chapter: str) -> int:
+    """The edition of a chapter: the latest of its claims', 1 without any."""
+    return max((claim.edition for claim in claims if claim.chapter == chapter), default=1)
 
 
 def _open(path: Path) -> yaml.SafeLoader:
@@ -309,6 +398,18 @@ class _Entry:
             corrects=self._optional("corrects"),
             profile=self._choice("profile", ("full",)) if "profile" in given else None,
             history=self._history(),
+            primary=self._primary(),
+            # A small experiment speaks for a larger setting unless it says that it has the statement's own.
+            setting=self._choice("setting", SETTINGS)
+            if "setting" in given
+            else "scaled"
+            if kind == "experiment"
+            else "own",
+            reach=self._optional("reach"),
+            replicates=self._replicates(),
+            pilot=self._pilot(),
+            published=self._published(),
+            edition=self._whole("edition", 1) if "edition" in given else 1,
         )
 
     def _require(self, key: str, reason: str = "") -> None:
@@ -344,29 +445,110 @@ class _Entry:
         return tuple(value)
 
     def _margin(self) -> float:
-        value = self.values["margin"]
+        value = self._number("margin", "margin", self.values["margin"], _HINTS["margin"])
+        if not (math.isfinite(value) and value > 0):
+            self.fail("margin", f"`margin` is {value!r}, not a finite number above 0", _HINTS["margin"])
+        return value
+
+    def _number(self, key: str, name: str, value: Any, fix: str) -> float:
         if isinstance(value, str) and _NUMBER.fullmatch(value):
             value = float(value)  # NOTE: YAML 1.1 reads 1e-5, without a point, as a text.
         if isinstance(value, bool) or not isinstance(value, int | float):
-            self.fail("margin", f"`margin` is {value!r}, not a number", _HINTS["margin"])
-        if not (math.isfinite(value) and value > 0):
-            self.fail("margin", f"`margin` is {value!r}, not a finite number above 0", _HINTS["margin"])
+            self.fail(key, f"`{name}` is {value!r}, not a number", fix)
         return float(value)
+
+    def _whole(self, key: str, least: int, most: int | None = None) -> int:
+        return self._counted(key, key, self.values[key], least, most)
+
+    def _counted(self, key: str, name: str, value: Any, least: int, most: int | None = None) -> int:
+        right = f"from {least} to {most}" if most is not None else f"of at least {least}"
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= (most or value):
+            self.fail(key, f"`{name}` is {value!r}", f"write a whole number {right}")
+        return value
+
+    def _primary(self) -> bool:
+        value = self.values.get("primary", False)
+        if not isinstance(value, bool):
+            self.fail("primary", f"`primary` is {value!r}", "write `primary: true`, or leave it out")
+        if value and not self.values.get("covers"):
+            self.fail("primary", "`primary` in a claim that covers no statement", "name it in `covers`")
+        return value
+
+    def _replicates(self) -> int | None:
+        if "replicates" not in self.values:
+            return None
+        count = self._whole("replicates", planning.FEWEST, planning.MOST)
+        self._require("pilot", " (planned `replicates` need it)")
+        return count
+
+    def _pilot(self) -> Pilot | None:
+        """The pilot, and whether the planned replicates are enough by what it gave."""
+        if "pilot" not in self.values:
+            return None
+        self._require("replicates", " (a `pilot` is there to plan them)")
+        given = self._fields("pilot", ("effect", "spread", "replicates", "seed"))
+        fix = "write the mean and the standard deviation of the pilot's values"
+        effect = self._number("pilot", "effect", given["effect"], fix)
+        spread = self._number("pilot", "spread", given["spread"], fix)
+        if not (math.isfinite(effect) and 0 < spread < math.inf):
+            self.fail("pilot", f"effect {effect:g} and spread {spread:g}", f"{fix}; the spread is above 0")
+        count = self._counted("pilot", "replicates", given["replicates"], 2)
+        seed = self._counted("pilot", "seed", given["seed"], FIRST_DESIGN_SEED)
+        if self.values.get("statistic", "mean") == "mean":
+            direction = self.values.get("direction", "greater")
+            plan = planning.plan(effect, spread, margin=self._margin(), direction=direction)
+            if self.values["replicates"] < plan.replicates:
+                firm = "for a firm verdict" if plan.firm else "and even these give no firm verdict"
+                self.fail(
+                    "replicates",
+                    f"`replicates` is {self.values['replicates']}, the pilot asks for {plan.replicates} "
+                    f"{firm}",
+                    f"write `replicates: {plan.replicates}`",
+                )
+        return Pilot(effect, spread, count, seed)
+
+    def _published(self) -> Published | None:
+        if "published" not in self.values:
+            return None
+        given = self._fields("published", ("value", "source", "place"))
+        value = self._number(
+            "published", "value", given["value"], "write the source's figure in the claim's unit"
+        )
+        if not math.isfinite(value):
+            self.fail("published", f"`value` is {value!r}", "write the source's figure in the claim's unit")
+        for name in ("source", "place"):
+            if not isinstance(given[name], str) or not given[name].strip():
+                self.fail(
+                    "published",
+                    f"`{name}` is {given[name]!r}, not a text",
+                    _HINTS["cite" if name == "source" else name],
+                )
+        return Published(value, given["source"], given["place"].strip())
+
+    def _fields(self, key: str, names: tuple[str, ...]) -> dict[str, Any]:
+        value = self.values[key]
+        if not isinstance(value, dict) or set(value) != set(names):
+            fix = f"write `{key}: {{{', '.join(f'{name}: ...' for name in names)}}}`"
+            self.fail(key, f"`{key}` is {value!r}", fix)
+        return value
 
     def _history(self) -> tuple[Change, ...]:
         value = self.values.get("history", [])
-        fix = "write `- {date: 2026-01-31, change: ..., why: ...}` for each change"
+        fix = "write `- {date: 2026-01-31, change: ..., why: ..., result: ...}` for each change"
         if not isinstance(value, list):
             self.fail("history", "`history` is not a list", fix)
         changes = []
         for item in value:
-            if not isinstance(item, dict) or set(item) != {"date", "change", "why"}:
+            if not isinstance(item, dict) or set(item) - {"result"} != {"date", "change", "why"}:
                 self.fail("history", f"{item!r} is not a change with date, change and why", fix)
             try:
                 date = datetime.date.fromisoformat(str(item["date"])).isoformat()
             except ValueError:
                 self.fail("history", f"{item['date']!r} is not a date", fix)
-            changes.append(Change(date, str(item["change"]), str(item["why"])))
+            result = item.get("result")
+            changes.append(
+                Change(date, str(item["change"]), str(item["why"]), None if result is None else str(result))
+            )
         return tuple(changes)
 
 

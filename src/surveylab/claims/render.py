@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from html import escape
 
+from surveylab.claims.evidence import Evidence
 from surveylab.claims.registry import Claim
-from surveylab.claims.verdict import Evidence
 
 #: The symbol and the word for each verdict, those of statements included.
 BADGES = {

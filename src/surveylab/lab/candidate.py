@@ -17,8 +17,8 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
+from surveylab.claims.intervals import student_interval
 from surveylab.claims.render import number
-from surveylab.claims.verdict import student_interval
 from surveylab.lab.evidence import say
 from surveylab.lab.output import COMPUTED, show
 from surveylab.lab.population import Population

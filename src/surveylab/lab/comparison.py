@@ -238,7 +238,8 @@ class Comparison:
                 f"{name}: settings must differ between populations in the rate alone; got {settings}"
             )
         chosen = arm if isinstance(arm, Arm) else arm(**others)
-        share = tuning.SHORT if tuning.is_tuning() else 1.0
+        # While rates are being sought, what arms give is nobody's evidence; an observer wants all of it.
+        share = tuning.SHORT if tuning.is_tuning() and callback is None else 1.0
         key = cache.key_of(name, [points, self.samples, every], self.data.source["sha256"])
         population = self._population(chosen, self.streams)
         history = cache.load(key, population)

@@ -26,8 +26,8 @@ from surveylab.claims import (
     run_of,
     same_machine,
 )
+from surveylab.claims.intervals import student_interval
 from surveylab.claims.render import number
-from surveylab.claims.verdict import student_interval
 from surveylab.lab import tuning
 from surveylab.lab.data import Dataset
 from surveylab.lab.output import COMPUTED, show

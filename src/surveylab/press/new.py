@@ -36,7 +36,7 @@ the book's repository sets up both (for Windows see *Run it on your computer* in
 folder and without a network. A `ModuleNotFoundError` below means that this kernel is another Python.
 
 The cell that begins with `profile` decides how long it takes: `"smoke"` shows in seconds that everything runs, `"standard"`
-is what the book publishes (at most two minutes on two cores), `"full"` is for a GPU. Run all cells from the top, since later
+is what the book publishes (some minutes on one core), `"full"` is for a GPU. Run all cells from the top, since later
 ones need earlier ones.
 
 A card under an experiment holds one claim: its estimate with a 99 % interval, the margin that was written down before the

@@ -159,8 +159,11 @@ def test_an_edit_makes_only_those_chapters_stale_that_use_it(
 ) -> None:
     chapters = set(Project(ROOT).chapters)
     assert users(tmp_path, monkeypatch, "lab/training.py", "X = 1\n") == chapters
-    some = users(tmp_path, monkeypatch, "normalization/instance_norm.py", "X = 1\n")
-    assert "normalization/instance_norm" in some and some < chapters
+    only = {"normalization/instance_norm"}
+    assert users(tmp_path, monkeypatch, "normalization/adain.py", "X = 1\n") == only
+    some = users(tmp_path, monkeypatch, "lab/tasks/style.py", "X = 1\n")
+    assert some == only | {"normalization/norm_comparison"}
+    assert users(tmp_path, monkeypatch, "lab/data/mnist1d.py", "X = 1\n") == set()
 
 
 def users(folder: Path, monkeypatch: pytest.MonkeyPatch, module: str, edit: str) -> set[str]:

@@ -17,6 +17,8 @@ from surveylab.press.run.usage import base_module, chain_of, defined_at, module_
 LEFT_OUT = {
     "surveylab.press": "executes and publishes; no result is computed there",
     "surveylab.lab.plots": "draws what was computed",
+    "surveylab.lab.output": "shows results in a notebook or a script",
+    "surveylab.lab.cache": "brings back what an arm gave, to the bit; published runs are verified without it",
     "surveylab.lab.watching": "shows a person who watches how far a run is; a published run shows nothing",
     "surveylab.lab.candidate": "brings in the reader's own method, which no published run has",
     "surveylab.claims.registry": "reads the claims; what it read is a part of the fingerprint",
