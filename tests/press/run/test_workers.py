@@ -148,7 +148,8 @@ def test_a_chapter_that_kills_its_worker_each_time_is_given_up_by_name(root, sur
     said = surveylab("run", "--workers", "2", "demo/deadly", "demo/good")
     assert said.code == 1 and said.err == ""
     assert "demo/deadly: the worker that executed it died, 3 times in a row" in said.out
-    assert len(lines(deadly)) == 3 and not (root / "book/demo/deadly.ipynb").exists()
+    # On a busy machine a worker may be lost before its kernel has written.
+    assert 2 <= len(lines(deadly)) <= 3 and not (root / "book/demo/deadly.ipynb").exists()
     assert lines(good) == ["1"] and (root / "book/demo/good.ipynb").exists()
 
 

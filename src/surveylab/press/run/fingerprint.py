@@ -14,6 +14,7 @@ import importlib.util
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def fingerprint(
     parts: dict[str, Any] = {
         "code": _hash([text_of(cell) for cell in source["cells"] if cell["cell_type"] == "code"]),
         "text": _hash([[cell["cell_type"], text_of(cell)] for cell in source["cells"]]),
-        "library": {name: _hash(canonical(tree)) for name, tree in sorted(modules.items())},
+        "library": {name: _code_hash(tree) for name, tree in sorted(modules.items())},
         "claims": {id: _hash(claim.judged()) for id, claim in sorted(project.claims_of(chapter).items())},
         "tuning": _hash(_read_json(tuning)) if tuning.exists() else None,
         "parameters": _hash({"profile": profile, "seed": seed}),
@@ -146,6 +147,11 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise PressError(f"{path} is not JSON: {error}; run `surveylab tune` again") from error
+
+
+@cache
+def _code_hash(tree: ast.Module) -> str:
+    return _hash(canonical(tree))
 
 
 def _hash(value: Any, length: int = 16) -> str:

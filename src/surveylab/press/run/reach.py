@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 from surveylab.press.run.usage import base_module, chain_of, defined_at, module_path, parsed_module
@@ -46,7 +47,7 @@ def reached_modules(trees: Iterable[ast.Module], packages: Mapping[str, Path]) -
     modules: dict[str, ast.Module] = {}
     seen: set[str] = set()
     code = ast.Module([statement for tree in trees for statement in tree.body], [])
-    waiting = [module for name in _used(code, "", False) for module in _defining(name, packages)]
+    waiting = [module for name in set(_used(code, "", False)) for module in _defining(name, packages)]
     while waiting:
         name = waiting.pop()
         path = module_path(name, packages)
@@ -61,7 +62,8 @@ def reached_modules(trees: Iterable[ast.Module], packages: Mapping[str, Path]) -
         if own.body:
             modules[name] = own
             bound = _bindings(tree, name, is_package)
-            waiting += [m for used in _used(own, name, is_package, bound) for m in _defining(used, packages)]
+            used = set(_used(own, name, is_package, bound))
+            waiting += [module for each in used for module in _defining(each, packages)]
     return modules
 
 
@@ -92,19 +94,25 @@ def _for_types(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and chain_of(node.test).rpartition(".")[2] == "TYPE_CHECKING"
 
 
-def _walk(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes that matter at run time, of `a.b.c` the whole and not its beginnings."""
-    yield node
-    if not (isinstance(node, ast.Name | ast.Attribute) and chain_of(node)):
-        inside = node.orelse if isinstance(node, ast.If) and _for_types(node) else ast.iter_child_nodes(node)
-        for child in inside:
-            yield from _walk(child)
+@cache
+def _nodes(tree: ast.Module) -> tuple[ast.AST, ...]:
+    """The imports, calls and names that matter at run time, of `a.b.c` the whole and not its beginnings."""
+    found: list[ast.AST] = []
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.Call | ast.Name | ast.Attribute):
+            found.append(node)
+        if not (isinstance(node, ast.Name | ast.Attribute) and chain_of(node)):
+            run = node.orelse if isinstance(node, ast.If) and _for_types(node) else ast.iter_child_nodes(node)
+            waiting += reversed(list(run))
+    return tuple(found)
 
 
 def _bindings(tree: ast.Module, module: str, is_package: bool) -> dict[str, str]:
     """What each name that an import statement gives stands for."""
     bound = {}
-    for node in _walk(tree):
+    for node in _nodes(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 first = alias.name.partition(".")[0]
@@ -124,7 +132,7 @@ def _used(
     something in it is (`_defining` sees to that).
     """
     bound = _bindings(tree, module, is_package) if bound is None else bound
-    for node in _walk(tree):
+    for node in _nodes(tree):
         if isinstance(node, ast.Import):
             yield from (f"{alias.name}:" for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
