@@ -4,6 +4,7 @@ The lab judges a run's values and displays the evidence; the press reads it back
 and recomputes it. Neither needs the other.
 """
 
+from surveylab.claims.badges import BADGES, Badge
 from surveylab.claims.record import (
     RecordError,
     chapters,
@@ -19,13 +20,14 @@ from surveylab.claims.record import (
     source_path,
 )
 from surveylab.claims.registry import Change, Claim, ClaimError, load_claims
-from surveylab.claims.render import BADGES, render_badge, render_html, render_text
+from surveylab.claims.render import render_markdown, render_text
 from surveylab.claims.verdict import LEVEL, VERDICTS, Evidence, EvidenceError, agreement, combine, judge
 
 __all__ = [
     "BADGES",
     "LEVEL",
     "VERDICTS",
+    "Badge",
     "Change",
     "Claim",
     "ClaimError",
@@ -44,8 +46,7 @@ __all__ = [
     "read_notebook",
     "recompute",
     "refresh",
-    "render_badge",
-    "render_html",
+    "render_markdown",
     "render_text",
     "run_of",
     "same_machine",

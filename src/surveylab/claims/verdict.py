@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from surveylab.claims.badges import BADGES
 from surveylab.claims.registry import Claim
 
 LEVEL = 0.99
@@ -244,7 +245,7 @@ def agreement(published: Evidence, again: Evidence, *, same_machine: bool, compa
         if before != now:
             return f"{name}: {field} was published as {before!r} and is now {now!r}"
     verdicts = f"the verdict was published as {published.verdict} and is now {again.verdict}"
-    opposite = {published.verdict, again.verdict} == {"supported", "contradicted"}
+    opposite = BADGES[published.verdict].opposite == again.verdict
     if published.kind in ("source", "measurement") or (published.kind == "identity" and not same_machine):
         if published.verdict == again.verdict:
             return None
