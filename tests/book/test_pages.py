@@ -166,8 +166,8 @@ def test_the_front_page_answers_in_sentences(findings: Findings) -> None:
     assert list(groups) == ["Does not hold", "Holds in part", "Holds", "Open"]
     assert "It never fails." in groups["Does not hold"] and "It scales." in groups["Open"]
     assert "Instead: It is exact but slow." in groups["Holds in part"]
-    assert "4 of 5 statements examined, by 7 claims" in page
-    assert "1 does not hold, 1 holds in part, 1 holds, 1 open." in page
+    assert "4 of 5 statements examined by 7 claims." in page
+    assert all('<span class="sl-count">1</span>' in group for group in groups.values())
     waiting = review.answers(Findings(findings.review, findings.claims, {}))
     assert "sl-answer" not in waiting and "Demonstration (5 statements)" in waiting
 

@@ -33,8 +33,7 @@ _NEEDED = {
     "jupyter_book": "jupyter-book",
     "sphinxcontrib.bibtex": "sphinxcontrib-bibtex",
     "sphinx-mathjax-offline": "sphinx-mathjax-offline",
-    "tinycss2": "tinycss2",
-    "fontTools": "fonttools",
+    "jinja2": "jinja2",
     "PIL": "pillow",
 }
 
@@ -74,8 +73,7 @@ def build(
         _synchronise(source, staged.files)
         shutil.rmtree(html, ignore_errors=True)
         run_sphinx(source, html, target / ".doctrees", _settings(root, staged, site))
-        own = {name.removeprefix("_static/") for name in staged.files if name.startswith("_static/")}
-        postprocess(html, own)
+        postprocess(html)
         write_assets(html, site, config["title"], f"{toc['root']}.html", staged.findings)
         stamp.write_text(state, encoding="utf-8")
     except OSError as error:

@@ -157,12 +157,12 @@ def _add_buttons(app: Any, page: str, _template: str, context: dict[str, Any], _
     if not site.repository:
         return
     source = app.config.surveylab["sources"].get(page)
-    links = [("Repository", "Source repository", f"fab fa-{site.host}", site.repository)]
+    links = [("Repository", "Source repository", "fab fa-github", site.repository)]
     if source:
         links.append(("Suggest edit", f"Edit {source}", "fas fa-pencil-alt", site.edit(source)))
     about = f"{app.config.html_title}: {page}"
     links.append(("Open issue", "Open an issue about this page", "fas fa-lightbulb", site.issue(about)))
-    groups = [_group("Source repository", f"fab fa-{site.host}", "source-buttons", links)]
+    groups = [_group("Source repository", "fab fa-github", "source-buttons", links)]
     if source and Path(source).suffix == ".ipynb":
         services = [
             (name, f"Open the chapter's source on {name}", _LOGOS[name], address)

@@ -109,9 +109,6 @@ def answers(findings: Findings) -> str:
                     id in findings.evidence and claim.chapter.startswith(f"{section.name}/")
                     for id, claim in findings.claims.items()
                 ),
-                "tells": ", ".join(
-                    f"{len(rows)} {answer[0].lower()}{answer[1:]}" for answer, rows in shown.items()
-                ),
                 "groups": shown,
             }
         )
