@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from surveylab.claims import Claim, Evidence, judge, load_claims, render_html, render_text
+from surveylab.claims import Claim, Evidence, judge, load_claims, render_markdown, render_text
 
 ROOT = Path(__file__).parents[1]
 CHAPTER = "demo/one"
@@ -136,7 +136,7 @@ def published(root: Path) -> dict[str, Any]:
     )
     checks = [
         (
-            {"text/plain": render_text(found), "text/html": render_html(claims[id], found)},
+            {"text/plain": render_text(found), "text/markdown": render_markdown(claims[id], found)},
             {"surveylab": found.to_metadata()},
         )
         for id, found in evidence(claims).items()

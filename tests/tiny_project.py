@@ -45,7 +45,7 @@ import os
 from pathlib import Path
 
 from IPython.display import display
-from surveylab.claims import judge, load_claims, published_path, read_notebook, evidence_of, render_html
+from surveylab.claims import judge, load_claims, published_path, read_notebook, evidence_of, render_markdown
 from surveylab.claims import render_text
 
 from . import method
@@ -70,8 +70,8 @@ class Run:
         evidence = judge(claims[claim], values, profile=self.profile, seed=self.seed, data=data)
         if "SURVEYLAB_VERIFY" in os.environ:
             evidence = evidence_of(read_notebook(published_path(ROOT, self.chapter)))[claim]
-        card = {"text/plain": render_text(evidence), "text/html": render_html(claims[claim], evidence)}
-        show(card, evidence.to_metadata())
+        said = render_markdown(claims[claim], evidence)
+        show({"text/plain": render_text(evidence), "text/markdown": said}, evidence.to_metadata())
 
 
 def show(data, record):

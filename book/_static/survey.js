@@ -1,7 +1,8 @@
-// The ledger's form: filter and sort the claims in the page, without a network, with the choice in the address.
+// What a page does by itself, without a network: show or hide all code, filter and sort the ledger.
 "use strict";
 
 document.addEventListener("DOMContentLoaded", () => {
+  codeSwitch(document.querySelectorAll(".bd-article details.hide.above-input"));
   const form = document.querySelector("form.sl-filter");
   if (form) ledger(form, document.querySelector("table.sl-ledger"));
   for (const link of document.querySelectorAll("a.sl-address")) {
@@ -12,6 +13,29 @@ document.addEventListener("DOMContentLoaded", () => {
     link.textContent = link.href = address;
   }
 });
+
+// One switch for the code of a chapter; the next chapter remembers it.
+function codeSwitch(cells) {
+  if (!cells.length) return;
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "sl-code-switch";
+  const set = (shown) => {
+    for (const cell of cells) cell.open = shown;
+    document.documentElement.classList.toggle("sl-no-code", !shown);
+    label(shown);
+  };
+  const label = (shown) => (button.textContent = shown ? "Hide all code" : "Show all code");
+  button.addEventListener("click", () => {
+    const shown = button.textContent.startsWith("Show");
+    localStorage.setItem("sl-code", shown ? "shown" : "hidden");
+    set(shown);
+  });
+  const chosen = localStorage.getItem("sl-code");
+  if (chosen) set(chosen === "shown");
+  else label(false);
+  document.querySelector(".bd-article .sl-header")?.after(button);
+}
 
 function ledger(form, table) {
   const claims = [...table.querySelectorAll("tr.sl-claim")];

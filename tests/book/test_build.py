@@ -55,6 +55,43 @@ def test_what_the_pages_show(site: Path) -> None:
     assert "Later" not in (site / "ledger.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
+def test_a_claim_named_in_the_text_shows_its_verdict(book: Path) -> None:
+    path, notebook = book / "book/demo/one.ipynb", small_book.published(book)
+    notebook["cells"][0]["source"] += "\n\n| a | b |\n|---|---|\n| gains {claim}`good` | b |\n\n`{claim}`\n"
+    small_book.write(path, notebook)
+    with (book / "book/data.md").open("a", encoding="utf-8") as file:
+        file.write("\nIt scales: {claim}`open`.\n")
+    html = build(book).parent
+    chapter, data = ((html / name).read_text(encoding="utf-8") for name in ("demo/one.html", "data.html"))
+    about = 'title="good: The method gains &lt;a point&gt;."'
+    assert f'gains <a class="sl-badge sl-supported" href="../demo/one.html#claim-good" {about}' in chapter
+    assert 'It scales: <a class="sl-badge sl-inconclusive" href="demo/one.html#claim-open"' in data
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("{claim}`good`", "{claim}`god`"), encoding="utf-8"
+    )
+    with pytest.raises(PressError, match=r"(?s)demo/one\.ipynb.*no claim is called 'god'"):
+        build(book)
+
+
+def test_the_page_is_made_from_the_evidence_whatever_the_notebook_showed(book: Path) -> None:
+    notebook = small_book.published(book)
+    for output in notebook["cells"][3]["outputs"]:
+        output["data"] = {**output["data"], "text/html": "<article>an old card</article>"}
+    small_book.write(book / "book/demo/one.ipynb", notebook)
+    page = stage(book)["demo/one.ipynb"].decode()
+    assert "an old card" not in page and 'id=\\"claim-good\\"' in page
+
+
+def test_long_code_is_folded(book: Path) -> None:
+    notebook = small_book.published(book)
+    notebook["cells"][1]["source"] = "\n".join(["pass"] * 20)
+    small_book.write(book / "book/demo/one.ipynb", notebook)
+    cells = json.loads(stage(book)["demo/one.ipynb"])["cells"]
+    tags = {cell["id"]: cell["metadata"].get("tags", []) for cell in cells}
+    assert tags["figure"] == ["hide-input"] and tags["begin"] == [] and tags["checks"] == ["sl-cards"]
+
+
 def test_sources_are_named_by_authors_and_year() -> None:
     named = authors_and_years(ROOT / "book" / "references.bib")
     assert named["wu2018group"] == "Wu and He 2018"
@@ -190,7 +227,7 @@ def test_a_file_that_is_no_notebook_is_named(book: Path) -> None:
 
 def test_an_unknown_number_in_the_introduction_is_named(book: Path) -> None:
     (book / "book/intro.md").write_text("# A book\n\n{{sumary}}\n", encoding="utf-8")
-    with pytest.raises(PressError, match=r"\{\{sumary\}\}; there are only statements, examined, summary"):
+    with pytest.raises(PressError, match=r"\{\{sumary\}\}; there are only statements, examined, answers"):
         stage(book)
 
 

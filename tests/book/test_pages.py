@@ -14,8 +14,6 @@ import small_book
 from surveylab.claims import load_claims
 from surveylab.press.project import PressError
 from surveylab.press.review_text import chapters_of, load_review
-from surveylab.press.site import markup
-from surveylab.press.site.badges import with_badges
 from surveylab.press.site.evidence import Findings, load_findings
 from surveylab.press.site.pages import ledger, overview, provenance, review
 from surveylab.press.site.pages.header import add_header
@@ -56,6 +54,8 @@ def test_ledger_names_every_claim_with_its_numbers(findings: Findings) -> None:
     assert "<summary>Changed once</summary><p>2026-01-31: The margin was 2. It was copied.</p>" in page
     assert "Beyond the review" in page.partition("statement-st-open")[2]
     assert "The second chapter" not in page
+    for word in ("supported (+3.00 points [+2.94, +3.06])", "largest error 0.500"):
+        assert word in page.replace("\u00a0", " ")
 
 
 def row(page: str, id: str) -> str:
@@ -78,7 +78,8 @@ def test_each_claim_has_a_permanent_link_and_a_citation(findings: Findings) -> N
     for id in findings.evidence:
         assert f'class="sl-permalink" href="#ledger-{id}"' in row(page, id)
     cited = row(page, "good").partition('class="sl-cite"')[2].partition("</details>")[0]
-    assert "“The method gains &lt;a point&gt;”: supported (+3.00 [+2.94, +3.06] points)." in cited
+    cited = cited.replace("\u00a0", " ")
+    assert "“The method gains &lt;a point&gt;”: supported (+3.00 points [+2.94, +3.06])." in cited
     assert "Claim good of The executable survey, version 0.1.0, executed 2026-01-31" in cited
 
 
@@ -153,26 +154,35 @@ def test_a_chapter_without_a_record_gets_no_lines() -> None:
 def test_only_what_is_inconclusive_says_what_it_could_have_shown(findings: Findings) -> None:
     page = ledger.ledger(findings)
     assert page.count("It could have shown") == 1
-    assert "It could have shown 3.34 points or more" in page.partition('id="ledger-open"')[2]
+    assert "It could have shown 3.34\u00a0points or more" in page.partition('id="ledger-open"')[2]
 
 
-def test_a_claim_named_in_a_chapters_text_shows_its_verdict(findings: Findings) -> None:
-    evidence = {id: found for id, found in findings.evidence.items() if id != "open"}
-    claims = {**findings.claims, "good": replace(findings.claims["good"], says='It "gains" a | b.')}
-    text = "| gains {claim}`good` | scales {claim}`open` |"
-    page = small_book.notebook([{"cell_type": "markdown", "id": "a", "metadata": {}, "source": text}])
-    page["cells"].append({"cell_type": "code", "id": "b", "source": "'{claim}`good`'", "metadata": {}})
-    with_badges(page, "full/demo/two.ipynb", replace(findings, evidence=evidence, claims=claims))
-    shown, code = (cell["source"] for cell in page["cells"])
-    assert (
-        '| gains <a class="sl-badge sl-supported" href="../../demo/one.html#claim-good" title="good: '
-        in shown
+def test_the_front_page_answers_in_sentences(findings: Findings) -> None:
+    page = review.answers(findings)
+    groups = {
+        part.partition('"')[0]: part for part in page.split('<section class="sl-answer" aria-label="')[1:]
+    }
+    assert list(groups) == ["Does not hold", "Holds in part", "Holds", "Open"]
+    assert "It never fails." in groups["Does not hold"] and "It scales." in groups["Open"]
+    assert "Instead: It is exact but slow." in groups["Holds in part"]
+    assert "4 of 5 statements examined by 7 claims." in page
+    assert all('<span class="sl-count">1</span>' in group for group in groups.values())
+    waiting = review.answers(Findings(findings.review, findings.claims, {}))
+    assert "sl-answer" not in waiting and "Demonstration (5 statements)" in waiting
+
+
+def test_a_chapter_opens_with_its_claims_under_their_headings(book: Path, findings: Findings) -> None:
+    notebook = small_book.published(book)
+    notebook["cells"].insert(
+        3, {"cell_type": "markdown", "metadata": {}, "source": "text\n\n## A question?\n"}
     )
-    assert "It &quot;gains&quot; a &#124; b." in shown
-    assert shown.endswith(f"| scales {markup.unexamined()} |") and code == "'{claim}`good`'"
-    page["cells"][0]["source"] = "{claim}`no-such`"
-    with pytest.raises(PressError, match="names the claim 'no-such'"):
-        with_badges(page, "demo/two.ipynb", findings)
+    page = review.chapter_answers(notebook, findings)
+    assert '<a href="#a-question">A question?</a>' in page and page.count('class="sl-part"') == 1
+    assert [part.partition('"')[0] for part in page.split('<td><a href="#claim-')[1:]] == list(
+        small_book.VALUES
+    )
+    assert "+3.00" in page and "Table 1" in page
+    assert review.chapter_answers(small_book.notebook([]), findings) == ""
 
 
 def test_a_claim_without_evidence_is_listed_as_such(findings: Findings) -> None:
@@ -180,18 +190,21 @@ def test_a_claim_without_evidence_is_listed_as_such(findings: Findings) -> None:
         findings.review, findings.claims, {k: v for k, v in findings.evidence.items() if k != "fast"}
     )
     found = row(ledger.ledger(left), "fast")
-    assert "missing" in found and "href" not in found
+    assert "not yet examined" in found and "href" not in found
 
 
 def test_summary_counts_statements(findings: Findings) -> None:
-    summary = ledger.summary(findings)
-    assert summary.count("<li>") == 5
+    summary = review.summary(findings)
+    assert summary.count("<li>") == 5 and "Statements" in summary
     assert 'not yet examined</span> <span class="sl-count">1<' in summary
+    claims = review.claim_summary(findings)
+    assert claims.count('sl-count">') == 5 and 'contradicted</span> <span class="sl-count">2<' in claims
 
 
 def test_corrections_hold_what_is_contradicted_mixed_or_corrected_and_no_more(findings: Findings) -> None:
     page = review.corrections(findings)
     assert [part.partition('"')[0] for part in page.split('id="correction-')[1:]] == ["st-split", "st-wrong"]
+    assert "## Demonstration" in page and "### The first chapter" in page and "second chapter" not in page
     assert "It is fast &amp; exact." in page and "It is exact but slow." in page
     assert "No sentence is put in its place" in page.partition("st-wrong")[2]
 

@@ -107,6 +107,7 @@ def test_own_styles_are_named_in_one_order_and_after_the_themes(site: Path) -> N
     own = [
         "survey.css",
         *sorted(p.name for p in (ROOT / "book/_static").glob("*.css") if p.name != "survey.css"),
+        "verdicts.css",
     ]
     assert names[-len(own) :] == own
 

@@ -19,7 +19,7 @@ from surveylab.claims import (
     evidence_of,
     judge,
     recompute,
-    render_html,
+    render_markdown,
     render_text,
 )
 from surveylab.lab import session
@@ -56,7 +56,10 @@ def test_the_output_is_the_record_of_the_press(begin: Begin, shown: Shown) -> No
     expected = judge(run.claims["gain"], GAINS.view(3, 8).numpy(), profile="standard", seed=4, data=gain.data)
     assert shown[1] == {
         "output_type": "display_data",
-        "data": {"text/plain": render_text(expected), "text/html": render_html(run.claims["gain"], expected)},
+        "data": {
+            "text/plain": render_text(expected),
+            "text/markdown": render_markdown(run.claims["gain"], expected),
+        },
         "metadata": {"surveylab": expected.to_metadata()},
     }
     assert shown[1]["data"]["text/plain"] == "gain: supported"
@@ -134,11 +137,10 @@ def test_prose_and_code_and_summary(begin: Begin, shown: Shown) -> None:
     assert code.startswith("```python\ndef cross_entropy(logits") and "F.cross_entropy" in code
     assert "Mean cross-entropy" not in code
     lab.summary()
-    table = shown.pop()["data"]["text/html"]
-    rows = table.split("<tr>")[2:]
+    rows = shown.pop()["data"]["text/markdown"].splitlines()[2:]
     assert len(rows) == 4
-    assert '<a href="#claim-' in rows[0] and "supported" in rows[0] and "points" in rows[0]
-    assert rows[3].count("<td></td>") == 1  # a source has no estimate
+    assert rows[0].startswith("| `gain` | ✓ supported | +") and "points" in rows[0]
+    assert "Rests on the literature" in rows[3]
 
 
 # ----------------------------------------------------------------------------------------------- verification

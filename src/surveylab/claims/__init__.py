@@ -5,6 +5,7 @@ and recomputes it. Neither needs the other.
 """
 
 from surveylab.claims.arms import Arm, Baseline
+from surveylab.claims.badges import BADGES, Badge
 from surveylab.claims.evidence import RULES, Cell, Evidence, EvidenceError
 from surveylab.claims.firmness import FIRM
 from surveylab.claims.intervals import LEVEL
@@ -33,7 +34,7 @@ from surveylab.claims.registry import (
     edition_of,
     load_claims,
 )
-from surveylab.claims.render import BADGES, render_badge, render_html, render_text
+from surveylab.claims.render import render_markdown, render_text
 from surveylab.claims.reproduction import agreement
 from surveylab.claims.seeds import FIRST_DESIGN_SEED, publication_seed
 from surveylab.claims.statements import (
@@ -56,6 +57,7 @@ __all__ = [
     "RULES",
     "VERDICTS",
     "Arm",
+    "Badge",
     "Baseline",
     "Cell",
     "Change",
@@ -83,8 +85,7 @@ __all__ = [
     "read_notebook",
     "recompute",
     "refresh",
-    "render_badge",
-    "render_html",
+    "render_markdown",
     "render_text",
     "run_of",
     "same_machine",

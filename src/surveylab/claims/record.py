@@ -1,9 +1,9 @@
 """What a published notebook carries, and where it lies: the record that lab and press share.
 
-A published chapter holds its own evidence: each ``check`` leaves the verdict as text, a card as HTML, and in
-the output's metadata every value behind them. This module finds notebooks, reads that record, and recomputes
-from the values all that was made of them. It executes nothing and needs nothing but the standard library and
-the rules.
+A published chapter holds its own evidence: each ``check`` leaves the verdict as a line and as three
+paragraphs, and in the output's metadata every value behind them. This module finds notebooks, reads that
+record, and recomputes from the values all that was made of them. It executes nothing and needs nothing but
+the standard library and the rules.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from surveylab.claims.evidence import Cell, Evidence, EvidenceError
 from surveylab.claims.registry import Claim
-from surveylab.claims.render import render_html, render_text
+from surveylab.claims.render import render_markdown, render_text
 from surveylab.claims.verdict import judge
 
 Notebook = dict[str, Any]
@@ -44,9 +43,6 @@ _DERIVED = (
     "firmness",
     "edition",
 )
-# The parts of a card that only repeat the wording of the claims, with the end of their line, so that a card
-# with a note more or less is the same card. None holds an element of its own name.
-_WORDS = re.compile(r'<([a-z]+) class="[^"]*\bsl-words\b[^"]*">.*?</\1>\n?', re.DOTALL)
 
 
 class RecordError(ValueError):
@@ -204,24 +200,25 @@ def recompute(claims: Mapping[str, Claim], nb: Notebook, *, chapter: str | None 
 
 
 def refresh(claims: Mapping[str, Claim], nb: Notebook) -> int:
-    """Bring the wording of the cards up to date with the claims, in place; nothing is executed.
+    """Bring the wording of the verdicts up to date with the claims, in place; nothing is executed.
 
-    Only a card whose numbers, verdict and drawing already are what the values give is rewritten: it
-    corrects sentences and hides no tampering.
+    Only where verdict and numbers already are what the values give is anything rewritten: this corrects
+    sentences and hides no tampering.
 
     Returns:
-        How many cards were rewritten.
+        How many were rewritten.
     """
     count = 0
     for name, evidence, output in _checks(nb):
         claim = claims.get(name)
         if claim is not None and _recompute_one(claim, evidence, output) == [f"{name}: {_OLD}"]:
-            output["data"]["text/html"] = render_html(claim, evidence).splitlines(keepends=True)
+            output["data"].pop("text/html", None)  # what an earlier edition showed
+            output["data"]["text/markdown"] = render_markdown(claim, evidence).splitlines(keepends=True)
             count += 1
     return count
 
 
-_OLD = "text/html: the card's wording is not that of the claims; refresh it"
+_OLD = "text/markdown: the wording is not that of the claims; refresh it"
 
 
 def _recompute_one(claim: Claim, evidence: Evidence, output: Notebook) -> list[str]:
@@ -239,18 +236,16 @@ def _recompute_one(claim: Claim, evidence: Evidence, output: Notebook) -> list[s
     # Equal but for rounding: show what was published, lest a last bit flip a third digit.
     shown = again if found else evidence
     data = _mapping(output.get("data"))
-    text, html = _joined(data.get("text/plain")), _joined(data.get("text/html"))
+    text, said = _joined(data.get("text/plain")), _joined(data.get("text/markdown"))
     if text != render_text(shown):
         found.append(_difference(claim.id, "text/plain", text, render_text(shown)))
-    expected = render_html(claim, shown)
-    if html != expected:
-        if _WORDS.sub("", html) == _WORDS.sub("", expected):
+    expected = render_markdown(claim, shown)
+    if said != expected:
+        # The first paragraph holds the verdict and the last the numbers; between them is wording.
+        if not said or said.split("\n\n")[::2] == expected.split("\n\n")[::2]:
             found.append(f"{claim.id}: {_OLD}")
         else:
-            pairs = enumerate(zip(html, expected, strict=False))
-            at = next((i for i, (a, b) in pairs if a != b), min(len(html), len(expected)))
-            near = slice(max(0, at - 20), at + 40)
-            found.append(_difference(claim.id, "text/html", html[near], expected[near]))
+            found.append(_difference(claim.id, "text/markdown", said, expected))
     return found
 
 

@@ -8,26 +8,25 @@ import os
 import textwrap
 from collections.abc import Mapping
 from difflib import get_close_matches
-from html import escape
 from typing import Any
 
 import torch
 
 from surveylab.claims import (
+    BADGES,
     Evidence,
     agreement,
     evidence_of,
     judge,
     published_path,
     read_notebook,
-    render_badge,
-    render_html,
+    render_markdown,
     render_text,
     run_of,
     same_machine,
 )
 from surveylab.claims.intervals import student_interval
-from surveylab.claims.render import number
+from surveylab.claims.render import number, result
 from surveylab.lab import tuning
 from surveylab.lab.data import Dataset
 from surveylab.lab.output import COMPUTED, show
@@ -82,9 +81,9 @@ def check(claim: str, values: Any = None, *, data: Dataset | None = None) -> Non
     run.evidence[claim] = evidence
     text = render_text(evidence)
     show(
-        {"text/plain": text, "text/html": render_html(entry, evidence)},
+        {"text/plain": text, "text/markdown": render_markdown(entry, evidence)},
         {"surveylab": evidence.to_metadata()},
-        plain=f"{text} {_result(evidence)}".rstrip(),
+        plain=f"{text} {result(evidence)}".rstrip(),
     )
 
 
@@ -141,25 +140,14 @@ def show_source(function: Any) -> None:
 
 
 def summary() -> None:
-    """A table of what this run has checked: each claim, linked to its card, with its verdict and estimate."""
+    """A table of what this run has checked: each claim with its verdict and estimate."""
     run = current()
     if tuning.is_tuning():
         return
     rows = [
-        f'<tr><td><a href="#claim-{name}"><code>{name}</code></a></td>'
-        f"<td>{render_badge(evidence.verdict)}</td><td>{_result(evidence)}</td></tr>"
-        for name, evidence in run.evidence.items()
+        f"| `{name}` | {BADGES[found.verdict].sign} {BADGES[found.verdict].word} | {result(found)} |"
+        for name, found in run.evidence.items()
     ]
-    head = "<thead><tr><th>claim</th><th>verdict</th><th>estimate and 99 % interval</th></tr></thead>"
-    table = f'<table class="sl-summary">{head}<tbody>{"".join(rows)}</tbody></table>'
-    lines = [f"{render_text(evidence)} {_result(evidence)}".rstrip() for evidence in run.evidence.values()]
-    show({"text/plain": "summary", "text/html": table}, plain="\n".join(lines))
-
-
-def _result(evidence: Evidence) -> str:
-    if evidence.estimate is None:
-        return ""
-    estimate, unit = number(evidence.estimate), escape(evidence.unit or "")
-    if evidence.low is None or evidence.high is None:
-        return f"{estimate} {unit}"
-    return f"{estimate} [{number(evidence.low)}, {number(evidence.high)}] {unit}"
+    table = "\n".join(["| claim | verdict | estimate and 99 % interval |", "|---|---|---|", *rows])
+    lines = [f"{render_text(evidence)} {result(evidence)}".rstrip() for evidence in run.evidence.values()]
+    show({"text/plain": "summary", "text/markdown": table}, plain="\n".join(lines))

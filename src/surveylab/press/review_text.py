@@ -48,6 +48,11 @@ class Section:
     opens: tuple[Sentence, ...]
     chapters: tuple[Chapter, ...]
 
+    @property
+    def statements(self) -> list[str]:
+        """The ids of its checkable statements."""
+        return [id for chapter in self.chapters for id in chapter.statements]
+
 
 def load_review(path: Path) -> tuple[Section, ...]:
     """Read the review's text.

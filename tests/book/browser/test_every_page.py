@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 
 MEGABYTE = 1_000_000
-LIMIT = 1.5 * MEGABYTE  # all that a page loads, but for MathJax
+LIMIT = 2.5 * MEGABYTE  # all that a page loads, but for MathJax
 NOT_WRITTEN = ["404", "genindex", "search"]
 
 

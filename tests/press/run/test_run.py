@@ -160,7 +160,7 @@ def test_wording_is_carried_over_without_executing(root, page, surveylab):
     said = surveylab("run")
     assert said.code == 0 and "without executing" in said.out
     after = read(page)
-    assert "gains a lot" in "".join(card(after, "tiny-gain")["data"]["text/html"])
+    assert "gains a lot" in "".join(card(after, "tiny-gain")["data"]["text/markdown"])
     assert after["cells"][0]["source"] == ["# A better title"]
     assert provenance_of(after)["executed"] == provenance_of(before)["executed"]
     assert surveylab("verify", "--recompute-only").code == 0

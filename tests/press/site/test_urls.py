@@ -8,7 +8,6 @@ from surveylab.press.project import WrongUse
 from surveylab.press.site.urls import Site
 
 HUB = "https://github.com/owner/name"
-LAB = "https://gitlab.com/group/below/name"
 CHAPTER = "notebooks/normalization/batch_norm.ipynb"
 
 
@@ -38,7 +37,8 @@ def test_an_address_ends_where_file_names_begin(given: str) -> None:
         ({"repository": "git@github.com:owner/name.git"}, "--repository git@.*write the whole address"),
         ({"repository": "https://github.com/owner"}, "front page, such as https://github.com/owner/name"),
         ({"repository": f"{HUB}/tree/main"}, "front page, such as"),
-        ({"repository": "https://example.org/owner/name"}, "only repositories on GitHub and GitLab"),
+        ({"repository": "https://gitlab.com/owner/name"}, "only repositories on GitHub"),
+        ({"repository": "https://example.org/owner/name"}, "only repositories on GitHub"),
         ({"repository": f"{HUB}?tab=readme"}, r"an address with \?, #"),
         ({"repository": "https://token@github.com/owner/name"}, "a name before @"),
         ({"site": "owner.github.io/name"}, "--site owner.github.io/name: write the whole address"),
@@ -64,19 +64,3 @@ def test_links_on_github() -> None:
     assert site.launch(CHAPTER) == {
         "Binder": f"https://mybinder.org/v2/gh/owner/name/next?urlpath=lab/tree/{CHAPTER}",
     }
-
-
-def test_links_on_gitlab_whose_groups_nest_and_which_colab_does_not_open() -> None:
-    site = Site.of(LAB)
-    assert site.edit(CHAPTER) == f"{LAB}/-/edit/main/{CHAPTER}"
-    assert site.issue("A b") == f"{LAB}/-/issues/new?issue[title]=A%20b"
-    assert site.launch(CHAPTER) == {
-        "Binder": f"https://mybinder.org/v2/gl/group%2Fbelow%2Fname/main?urlpath=lab/tree/{CHAPTER}"
-    }
-
-
-def test_a_host_of_ones_own_is_known_to_binder_by_its_whole_address() -> None:
-    site = Site.of("https://gitlab.example.org/owner/name", branch="a/b")
-    assert site.launch(CHAPTER)["Binder"].startswith(
-        "https://mybinder.org/v2/git/https%3A%2F%2Fgitlab.example.org%2Fowner%2Fname/a%2Fb?"
-    )

@@ -68,14 +68,16 @@ def tamper_text(n: Any) -> None:
     card(n, "tiny-gain")["data"]["text/plain"] = "tiny-gain: contradicted"
 
 
-def tamper_html(n: Any) -> None:
-    html = "".join(card(n, "tiny-gain")["data"]["text/html"])
-    card(n, "tiny-gain")["data"]["text/html"] = html.replace("2.9", "9.9")
+def tamper_numbers(n: Any) -> None:
+    said = "".join(card(n, "tiny-gain")["data"]["text/markdown"])
+    card(n, "tiny-gain")["data"]["text/markdown"] = said.replace("2.9", "9.9")
 
 
 def tamper_words(n: Any) -> None:
-    html = "".join(card(n, "tiny-gain")["data"]["text/html"])
-    card(n, "tiny-gain")["data"]["text/html"] = html.replace("The method gains.", "The method gains a lot.")
+    said = "".join(card(n, "tiny-gain")["data"]["text/markdown"])
+    card(n, "tiny-gain")["data"]["text/markdown"] = said.replace(
+        "The method gains.", "The method gains a lot."
+    )
 
 
 def tamper_code(n: Any) -> None:
@@ -138,8 +140,8 @@ def break_evidence(n: Any) -> None:
         (tamper_verdict, ["tiny-gain: verdict: published 'contradicted', recomputed 'supported'"]),
         (tamper_margin, ["tiny-gain: margin: published 0.5, recomputed 1.0"]),
         (tamper_text, ["tiny-gain: text/plain: published 'tiny-gain: contradicted'"]),
-        (tamper_html, ["tiny-gain: text/html: published", "9.9"]),
-        (tamper_words, ["tiny-gain: text/html", "wording"]),
+        (tamper_numbers, ["tiny-gain: text/markdown: published", "9.9"]),
+        (tamper_words, ["tiny-gain: text/markdown", "wording"]),
         (tamper_code, ["cell 6 (code) of the published chapter is not that of the source"]),
         (tamper_prose, ["cell 1 (markdown) of the published chapter is not that of the source"]),
         (tamper_parameters, ["the injected parameters say seed = 3, the provenance 0"]),
@@ -193,7 +195,7 @@ def test_a_changed_source_library_or_margin_is_caught(root, surveylab, file, old
 
 def test_consistent_forgery_is_caught_by_executing_again(root, page, surveylab):
     """Values, verdict and card all made up to fit each other: only a second run tells."""
-    from surveylab.claims import Evidence, judge, render_html
+    from surveylab.claims import Evidence, judge, render_markdown
 
     claims = Project(root).claims
 
@@ -204,7 +206,7 @@ def test_consistent_forgery_is_caught_by_executing_again(root, page, surveylab):
         values = [[value + 0.4 for value in row] for row in old.values]
         new = judge(claims["tiny-gain"], values, profile=old.profile, seed=old.seed, data=old.data)
         output["metadata"]["surveylab"] = new.to_metadata()
-        output["data"]["text/html"] = render_html(claims["tiny-gain"], new)
+        output["data"]["text/markdown"] = render_markdown(claims["tiny-gain"], new)
 
     edit(page, forge)
     assert surveylab("verify", "--recompute-only").code == 0

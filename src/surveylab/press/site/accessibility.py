@@ -7,7 +7,11 @@ import re
 _ICON = re.compile(r'<(i|span) class="(fa[srb]? [^"]*|fa-(?:solid|regular|brands) [^"]*)"')
 _SIGNATURE = re.compile(r'<dt class="sig sig-object.*?</dt>', re.DOTALL)
 _FIGURE = re.compile(r'(<figure [^>]*>\n)(<img [^>]*src="([^"]+)"[^>]*/>)')
+# MyST-NB writes a paragraph into each summary, which may hold phrases only.
+_SUMMARY = re.compile(r'<p class="((?:collapsed|expanded) admonition-title)">(.*?)</p>')
 _SAID = {
+    # The corner of a table with heads on both sides is no head.
+    '<th class="head"><p></p></th>': "<td></td>",
     # The arrow that opens a part of the contents has no words.
     '<summary><span class="toctree-toggle"': '<summary aria-label="Pages below"><span class="toctree-toggle"',
     # A list holds list items. (This role of a reference is no longer one.)
@@ -25,6 +29,7 @@ def accessible(page: str) -> str:
     page = _SIGNATURE.sub(lambda signature: _without_list(signature[0]), page)
     # A figure leads to its picture: in a column as narrow as a phone nobody can read its labels.
     page = _FIGURE.sub(r'\1<a class="sl-picture" href="\3">\2</a>', page)
+    page = _SUMMARY.sub(r'<span class="\1">\2</span>', page)
     for found, better in _SAID.items():
         page = page.replace(found, better)
     return page

@@ -17,15 +17,6 @@ ICON = "_static/icon-32.png"
 APP_ICON = "_static/icon-180.png"
 CARD_TEXT = "The title of the book and its statements counted by verdict."
 
-# As in survey.css: Okabe and Ito's hues, dark enough to be read on white.
-TONES = {
-    "supported": "#00695c",
-    "contradicted": "#b03a00",
-    "negligible": "#0b5c94",
-    "inconclusive": "#7d5a00",
-    "mixed": "#a0306f",
-    "cited": "#6d4494",
-}
 _INK, _QUIET, _PAPER = "#222832", "#48566b", "#ffffff"
 
 
@@ -183,17 +174,15 @@ def card(title: str, findings: Findings) -> bytes:
     figure.text(0.07, 0.62, line, size=25, color=_QUIET, va="center", linespacing=1.45)
     left, width = 0.07, 0.86
     shown = [(verdict, counts[verdict]) for verdict in BADGES if counts[verdict] and verdict != UNEXAMINED]
-    bar = [(TONES.get(verdict, _QUIET), count) for verdict, count in shown]
+    bar = [(BADGES[verdict].light, count) for verdict, count in shown]
     for tone, count in [*bar, ("#dfe3ea", total - sum(count for _, count in shown))]:
         part = width * count / max(total, 1)
         figure.add_artist(Rectangle((left, 0.40), part, 0.055, color=tone, linewidth=0))
         left += part
     place, height = 0.07, 0.31
     for verdict, count in shown:
-        symbol, word = BADGES[verdict]
-        text = figure.text(
-            place, height, f"{symbol} {word} {count}", size=20, color=TONES.get(verdict, _QUIET)
-        )
+        badge = BADGES[verdict]
+        text = figure.text(place, height, f"{badge.sign} {badge.word} {count}", size=20, color=badge.light)
         if place + _width(figure, text) > 0.93:  # the next line
             place, height = 0.07, height - 0.085
             text.set_position((place, height))

@@ -24,6 +24,7 @@ from surveylab.press.run.fingerprint import library_packages
 from surveylab.press.site.assets import write_assets
 from surveylab.press.site.pdf import make_pdf, parts_of
 from surveylab.press.site.postprocess import postprocess
+from surveylab.press.site.rendering import card_link
 from surveylab.press.site.sphinx_run import run_sphinx
 from surveylab.press.site.stage import Staged, collect
 from surveylab.press.site.urls import Site
@@ -32,8 +33,7 @@ _NEEDED = {
     "jupyter_book": "jupyter-book",
     "sphinxcontrib.bibtex": "sphinxcontrib-bibtex",
     "sphinx-mathjax-offline": "sphinx-mathjax-offline",
-    "tinycss2": "tinycss2",
-    "fontTools": "fonttools",
+    "jinja2": "jinja2",
     "PIL": "pillow",
 }
 
@@ -73,8 +73,7 @@ def build(
         _synchronise(source, staged.files)
         shutil.rmtree(html, ignore_errors=True)
         run_sphinx(source, html, target / ".doctrees", _settings(root, staged, site))
-        own = {name.removeprefix("_static/") for name in staged.files if name.startswith("_static/")}
-        postprocess(html, own)
+        postprocess(html)
         write_assets(html, site, config["title"], f"{toc['root']}.html", staged.findings)
         stamp.write_text(state, encoding="utf-8")
     except OSError as error:
@@ -124,6 +123,14 @@ def _settings(root: Path, staged: Staged, site: Site) -> dict[str, Any]:
         "sources": staged.sources,
         "uses": staged.uses,
         "chapters": [page for page, path in staged.sources.items() if path.endswith(".ipynb")],
+        "claims": {
+            id: {
+                "verdict": found.verdict if (found := staged.findings.evidence.get(id)) else "",
+                "href": card_link(claim),
+                "about": f"{id}: {claim.says}",
+            }
+            for id, claim in staged.findings.claims.items()
+        },
         "packages": {name: str(folder) for name, folder in library_packages(Project(root)).items()},
     }
 
@@ -131,13 +138,14 @@ def _settings(root: Path, staged: Staged, site: Site) -> dict[str, Any]:
 def _state(root: Path, files: Mapping[str, bytes], site: Site) -> str:
     """A digest of all that decides what the pages look like."""
     digest = hashlib.sha256(repr(site).encode())
-    code = {*(root / "src").rglob("*.py"), *Path(__file__).parents[2].rglob("*.py")}
+    package = Path(__file__).parents[2]
+    code = {*(root / "src").rglob("*.py"), *package.rglob("*.py"), *package.rglob("templates/*")}
     library = {f"code {path}": path.read_bytes() for path in code}
     for name, content in sorted({**files, **library}.items()):
         digest.update(f"{name}\0{len(content)}\0".encode())
         digest.update(content)
-    for package in ("Sphinx", "jupyter-book", "myst-nb", "sphinx-book-theme"):
-        digest.update(f"{package} {importlib.metadata.version(package)}".encode())
+    for name in ("Sphinx", "jupyter-book", "myst-nb", "sphinx-book-theme"):
+        digest.update(f"{name} {importlib.metadata.version(name)}".encode())
     return digest.hexdigest()
 
 

@@ -18,7 +18,8 @@ from surveylab.claims import (
     refresh,
 )
 from surveylab.press.project import Notebook, PressError, Project
-from surveylab.press.review_text import Section, chapters_of
+from surveylab.press.review_text import Section, Sentence, chapters_of
+from surveylab.press.site.rendering import card_link
 
 UNEXAMINED = "missing"
 """What `combine` calls a statement without evidence."""
@@ -44,6 +45,27 @@ class Findings:
     def verdict(self, statement: str) -> str:
         """The verdict on a statement: that of its claims together."""
         return combine(self.evidence[c.id].verdict for c in self.covering(statement) if c.id in self.evidence)
+
+    def decided(self, sentence: Sentence) -> list[tuple[Claim, Evidence]]:
+        """The claims on a sentence that have evidence, with it."""
+        claims = self.covering(sentence.id) if sentence.id else []
+        return [(claim, self.evidence[claim.id]) for claim in claims if claim.id in self.evidence]
+
+    def better(self, sentence: Sentence) -> list[str]:
+        """What should stand in place of a sentence."""
+        return [claim.corrects for claim, _ in self.decided(sentence) if claim.corrects]
+
+    def leads_to(self, sentence: Sentence) -> str:
+        """Where the evidence on a sentence is, seen from the top of the book; empty without evidence."""
+        claims = self.decided(sentence)
+        if not claims:
+            return ""
+        return card_link(claims[0][0]) if len(claims) == 1 else f"ledger.html#statement-{sentence.id}"
+
+    def examined_of(self, section: Section) -> list[Sentence]:
+        """The statements of a section that have a verdict."""
+        sentences = [sentence for chapter in section.chapters for sentence in chapter.text]
+        return [s for s in sentences if s.id and self.verdict(s.id) != UNEXAMINED]
 
     @property
     def statements(self) -> list[str]:

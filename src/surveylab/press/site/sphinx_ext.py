@@ -12,6 +12,7 @@ from typing import Any
 
 from surveylab.press.run.usage import defined_at
 from surveylab.press.site.assets import APP_ICON, CARD, CARD_TEXT, ICON
+from surveylab.press.site.rendering import render
 from surveylab.press.site.urls import Site
 
 # Pages that Sphinx makes by itself have no first paragraph.
@@ -26,8 +27,16 @@ _SEARCH_IN_FILES = 'if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHO
 
 def setup(app: Any) -> dict[str, bool]:
     """Register with Sphinx."""
-    nothing: dict[str, Any] = {"site": {}, "sources": {}, "uses": {}, "packages": {}, "chapters": []}
+    nothing: dict[str, Any] = {
+        "site": {},
+        "sources": {},
+        "uses": {},
+        "packages": {},
+        "chapters": [],
+        "claims": {},
+    }
     app.add_config_value("surveylab", nothing, "env")
+    app.add_role("claim", _claim)
     app.connect("config-inited", _order_own_files)
     app.connect("html-page-context", _describe)
     app.connect("html-page-context", _search_in_files)
@@ -39,6 +48,22 @@ def setup(app: Any) -> dict[str, bool]:
     # After napoleon, which rewrites the docstring.
     app.connect("autodoc-process-docstring", _name_users, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _claim(
+    _name: str, raw: str, id: str, line: int, inliner: Any, _options: Any = None, _content: Any = None
+) -> tuple[list[Any], list[Any]]:
+    """The role `claim`: the verdict on a claim, linked to its evidence."""
+    from docutils import nodes
+
+    environment = inliner.document.settings.env
+    claim = environment.config.surveylab["claims"].get(id)
+    if claim is None:
+        problem = inliner.reporter.error(f"no claim is called {id!r} in book/claims", line=line)
+        return [inliner.problematic(raw, raw, problem)], [problem]
+    up = "../" * environment.docname.count("/")
+    html = render("badge.html", verdict=claim["verdict"], href=up + claim["href"], about=claim["about"])
+    return [nodes.raw("", html, format="html")], []
 
 
 def _order_own_files(_app: Any, config: Any) -> None:
@@ -132,12 +157,12 @@ def _add_buttons(app: Any, page: str, _template: str, context: dict[str, Any], _
     if not site.repository:
         return
     source = app.config.surveylab["sources"].get(page)
-    links = [("Repository", "Source repository", f"fab fa-{site.host}", site.repository)]
+    links = [("Repository", "Source repository", "fab fa-github", site.repository)]
     if source:
         links.append(("Suggest edit", f"Edit {source}", "fas fa-pencil-alt", site.edit(source)))
     about = f"{app.config.html_title}: {page}"
     links.append(("Open issue", "Open an issue about this page", "fas fa-lightbulb", site.issue(about)))
-    groups = [_group("Source repository", f"fab fa-{site.host}", "source-buttons", links)]
+    groups = [_group("Source repository", "fab fa-github", "source-buttons", links)]
     if source and Path(source).suffix == ".ipynb":
         services = [
             (name, f"Open the chapter's source on {name}", _LOGOS[name], address)

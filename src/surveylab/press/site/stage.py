@@ -21,13 +21,17 @@ from surveylab.press.run.fingerprint import library_packages
 from surveylab.press.run.sources import read_source, text_of_source
 from surveylab.press.run.usage import defined_at, public_name, used_names
 from surveylab.press.site.api import api_pages
-from surveylab.press.site.badges import with_badges
-from surveylab.press.site.citations import authors_and_years, with_citations
+from surveylab.press.site.cards import put_cards
+from surveylab.press.site.citations import authors_and_years
 from surveylab.press.site.contents import contents
 from surveylab.press.site.evidence import Findings, load_findings
 from surveylab.press.site.pages import ledger, overview, review
 from surveylab.press.site.pages.header import add_header
-from surveylab.press.site.pages.provenance import evidence_table, provenance
+from surveylab.press.site.pages.provenance import data_package, evidence_table, provenance
+from surveylab.press.site.rendering import render
+
+SHORT = 8
+"""Lines of code that stand open on a page; longer cells are folded, and a switch opens them all."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +99,15 @@ def collect(root: Path) -> Staged:
         )
         executed = f"executed/{name}"
         files[executed] = files[name]
-        staged = _closed(notebook, name, review.conclusion(findings, chapter), record)
+        staged = _completed(notebook, name, findings, record)
         add_header(staged, executed=executed, source=sources.get(page))
-        with_citations(staged, name, named)
-        with_badges(staged, name, findings)
+        put_cards(staged, name, findings, named)
         files[name] = _json(staged)
     files["ledger.md"] = ledger.ledger(findings).encode()
     files["corrections.md"] = review.corrections(findings).encode()
     files["review.md"] = review.review(findings).encode()
+    files["_static/verdicts.css"] = render("verdicts.css").encode()
+    files["datapackage.json"] = data_package().encode()
     files["evidence.csv"] = evidence_table(findings).encode()
     if (root / "src").is_dir():
         pages = api_pages(packages, findings.review)
@@ -132,15 +137,22 @@ def _contents(findings: Findings, files: Mapping[str, bytes]) -> bytes:
     return yaml.safe_dump(toc, sort_keys=False, allow_unicode=True).encode()
 
 
-def _closed(notebook: Notebook, name: str, conclusion: str, record: str) -> Notebook:
-    """The notebook as it goes into the book: conclusion and provenance at its end, no label twice."""
+def _completed(notebook: Notebook, name: str, findings: Findings, record: str) -> Notebook:
+    """The notebook as it goes into the book: answers first, corrections and provenance at the end."""
     staged = copy.deepcopy(notebook)
-    if name.startswith("full/"):
-        _without_labels(staged)
     cells = staged["cells"]
-    if conclusion and not name.startswith("full/"):  # the findings are those of the standard edition
+    answers = review.chapter_answers(staged, findings)
+    for cell in cells:
+        tags = cell["metadata"].get("tags", [])
+        if cell["cell_type"] == "code" and text_of(cell).count("\n") >= SHORT and "hide-input" not in tags:
+            cell["metadata"]["tags"] = [*tags, "hide-input"]
+    if name.startswith("full/"):  # what the review needs is said by the standard edition; no label twice
+        _without_labels(staged)
+    elif corrections := review.chapter_corrections(findings, name.removesuffix(".ipynb")):
         exercises = [place for place, cell in enumerate(cells) if cell.get("id") == "exercises"]
-        cells.insert(exercises[0] if exercises else len(cells), _prose("conclusion", conclusion))
+        cells.insert(exercises[0] if exercises else len(cells), _prose("corrections", corrections))
+    if answers:
+        cells.insert(1, _prose("answers", answers))
     cells.append(_prose("provenance", record))
     return staged
 
@@ -163,8 +175,10 @@ def _filled(text: str, findings: Findings) -> str:
     known = {
         "statements": str(len(findings.statements)),
         "examined": str(len(findings.examined)),
-        "summary": ledger.summary(findings),
-        "legend": ledger.legend(),
+        "answers": review.answers(findings),
+        "claim_summary": review.claim_summary(findings),
+        "summary": review.summary(findings),
+        "legend": render("legend.md"),
         "wall": overview.wall(findings),
         "effects": overview.effects(findings),
     }

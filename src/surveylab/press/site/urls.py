@@ -38,11 +38,6 @@ class Site:
         return cls(_repository(repository or ""), _branch(branch or "main"), _address(site or ""))
 
     @property
-    def host(self) -> str:
-        """Who keeps the repository, `github` or `gitlab`: they lay out their addresses differently."""
-        return _host(urlsplit(self.repository).hostname or "")
-
-    @property
     def prefix(self) -> str:
         """The path under which the book is served, as `/` or `/book/`."""
         return urlsplit(self.address).path or "/"
@@ -53,25 +48,16 @@ class Site:
 
     def edit(self, path: str) -> str:
         """Where a file of the repository is edited."""
-        between = "/-/edit" if self.host == "gitlab" else "/edit"
-        return f"{self.repository}{between}/{quote(self.branch)}/{quote(path)}"
+        return f"{self.repository}/edit/{quote(self.branch)}/{quote(path)}"
 
     def issue(self, title: str) -> str:
         """Where an issue is opened, with its title filled in."""
-        if self.host == "gitlab":
-            return f"{self.repository}/-/issues/new?issue[title]={quote(title, safe='')}"
         return f"{self.repository}/issues/new?title={quote(title, safe='')}"
 
     def launch(self, notebook: str) -> dict[str, str]:
         """Where a notebook of the repository runs without installing anything, by the name of the service."""
-        parts = urlsplit(self.repository)
-        branch, path = quote(self.branch, safe=""), quote(notebook)
-        if parts.hostname == "github.com":
-            place = f"gh{parts.path}/{branch}"
-        elif parts.hostname == "gitlab.com":
-            place = f"gl/{quote(parts.path.strip('/'), safe='')}/{branch}"
-        else:
-            place = f"git/{quote(self.repository, safe='')}/{branch}"
+        place = f"gh{urlsplit(self.repository).path}/{quote(self.branch, safe='')}"
+        path = quote(notebook)
         # Binder installs the library by environment.yml; Colab would open a notebook without it.
         return {"Binder": f"{BINDER}/v2/{place}?urlpath=lab/tree/{path}"}
 
@@ -82,10 +68,9 @@ def _repository(given: str) -> str:
     shown = f"--repository {given}"
     parts = _web_address(given, shown, "https://github.com/owner/name")
     path = parts.path.rstrip("/").removesuffix(".git")
-    if not _host(parts.hostname or ""):
-        raise WrongUse(f"{shown}: only repositories on GitHub and GitLab are known to the book's buttons")
-    deep = _host(parts.hostname or "") == "gitlab"  # there a group may lie in a group
-    if not re.fullmatch(r"/[\w.-]+(/[\w.-]+)+" if deep else r"/[\w.-]+/[\w.-]+", path):
+    if parts.hostname != "github.com":
+        raise WrongUse(f"{shown}: only repositories on GitHub are known to the book's buttons")
+    if not re.fullmatch(r"/[\w.-]+/[\w.-]+", path):
         raise WrongUse(
             f"{shown}: give the address of the repository's front page, such as https://github.com/owner/name"
         )
@@ -124,7 +109,3 @@ def _web_address(given: str, shown: str, example: str) -> SplitResult:
             f"{shown}: an address with ?, # or a name before @ will not do; write it like {example}"
         )
     return parts
-
-
-def _host(hostname: str) -> str:
-    return next((name for name in ("github", "gitlab") if name in hostname.split(".")), "")

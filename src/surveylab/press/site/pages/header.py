@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from surveylab.claims import BADGES, evidence_of, provenance_of, render_badge
+from surveylab.claims import evidence_of, provenance_of
 from surveylab.press.console import counted, seconds
 from surveylab.press.project import Notebook, text_of
+from surveylab.press.site.rendering import render
 
 
 def add_header(notebook: Notebook, *, executed: str | None, source: str | None) -> None:
@@ -32,15 +33,7 @@ def add_header(notebook: Notebook, *, executed: str | None, source: str | None) 
 def _header(notebook: Notebook, executed: str | None, source: str | None) -> str:
     record = provenance_of(notebook)
     counts = Counter(evidence.verdict for evidence in evidence_of(notebook).values())
-    parts = []
-    if counts:
-        tallies = "".join(
-            f'<span class="sl-tally">{render_badge(verdict)} {counts[verdict]}</span>'
-            for verdict in BADGES
-            if counts[verdict]
-        )
-        parts.append(f"{counted(counts.total(), 'claim')}: {tallies}")
-    parts += [_when(record)] if record else []
+    lines = [_when(record)] if record else []
     downloads = [
         f"{{download}}`{name} </{path}>`"
         for name, path in (("executed notebook", executed), ("source without outputs", source))
@@ -48,10 +41,10 @@ def _header(notebook: Notebook, executed: str | None, source: str | None) -> str
     ]
     if data := record.get("data"):
         # A data set without its section in data.md fails the build: data is described before it is used.
-        parts.append("Data: " + ", ".join(f"[{name}](/data.md#{name})" for name in data) + ".")
+        lines.append("Data: " + ", ".join(f"[{name}](/data.md#{name})" for name in data) + ".")
     if downloads:
-        parts.append("Download: " + ", ".join(downloads) + ".")
-    return "\n\n".join([":::{div} sl-header", *parts, ":::"]) if parts else ""
+        lines.append("Download: " + ", ".join(downloads) + ".")
+    return render("header.md", counts=counts, lines=lines).strip() if counts or lines else ""
 
 
 def _when(record: Mapping[str, Any]) -> str:

@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
-from html import escape
+from importlib.metadata import version
 from typing import Any
 
 from surveylab.press.site.evidence import Findings
-from surveylab.press.site.markup import raw_html
+from surveylab.press.site.rendering import render
 
-COLUMNS = [
-    *("claim", "statements", "chapter", "kind", "verdict", "estimate", "low", "high", "margin", "direction"),
-    *("statistic", "unit", "level", "profile", "seed", "data", "population", "replicate", "value"),
-]
+# The columns of evidence.csv: name, type, and what it holds.
+COLUMNS = (
+    ("claim", "string", "The claim's id."),
+    ("statements", "string", "The ids of the review's statements that it decides, between spaces."),
+    ("chapter", "string", "The chapter that examines it, as section/chapter."),
+    ("kind", "string", "identity, experiment, measurement or source."),
+    ("verdict", "string", "What the values decide."),
+    ("estimate", "number", "The mean of the values; of an identity the largest error."),
+    ("low", "number", "The lower end of the interval."),
+    ("high", "number", "The upper end of the interval."),
+    ("margin", "number", "The smallest effect that would matter; of an identity the tolerance."),
+    ("direction", "string", "greater, or equivalent for a claim of parity."),
+    ("statistic", "string", "What the interval is of: mean, or sign for counted values."),
+    ("unit", "string", "The unit of value, estimate, interval and margin."),
+    ("level", "number", "The level of confidence of the interval."),
+    ("profile", "string", "How long the chapter ran: standard or full."),
+    ("seed", "integer", "The seed of the run."),
+    ("data", "string", "The data set."),
+    ("population", "integer", "To which of the independent populations of runs the value belongs."),
+    ("replicate", "integer", "Which replicate, random input or pair it is."),
+    ("value", "number", "One value, turned so that the claimed direction is positive."),
+)
 
 
 def provenance(
@@ -49,41 +68,39 @@ def provenance(
         ("Data", ", ".join(f"{name} (sha256 {str(sha)[:12]})" for name, sha in data.items())),
         ("Fingerprint", record.get("fingerprint", "")),
     ]
-    facts = [
-        f"<div><dt>{name}</dt><dd>{escape(str(value))}</dd></div>"
-        for name, value in rows
-        if str(value) not in ("", "None")
-    ]
-    parts = ["## Provenance\n"]
-    parts.append(
-        raw_html(['<dl class="sl-provenance">', *facts, "</dl>"])
-        if facts
-        else "This edition carries no record.\n"
-    )
-    if source:
-        parts.append(f"Source: {{download}}`notebooks/{chapter}.ipynb </{source}>`. ")
-    parts.append(f"Run it again and compare: `surveylab verify {chapter}`.")
-    if library:
-        parts.append(f"\nLibrary used here: {_by_module(library)}.")
-    return "\n".join(parts)
-
-
-def _by_module(names: Sequence[str]) -> str:
-    """The objects, linked to where the API reference describes them, behind the module that holds them."""
     modules: dict[str, list[str]] = {}
-    for name in names:
-        modules.setdefault(name.rpartition(".")[0], []).append(name)
-    return "; ".join(
-        f"{{py:mod}}`{module}` with " + ", ".join(f"{{py:obj}}`{n.rpartition('.')[2]} <{n}>`" for n in found)
-        for module, found in modules.items()
-    )
+    for name in library:
+        modules.setdefault(name.rpartition(".")[0], []).append(name.rpartition(".")[2])
+    said = [(name, str(value)) for name, value in rows if str(value) not in ("", "None")]
+    return render("provenance.md", rows=said, chapter=chapter, source=source, modules=modules)
+
+
+def data_package() -> str:
+    """What the columns of evidence.csv hold, as a Data Package that tools can read."""
+    fields = [{"name": name, "type": kind, "description": about} for name, kind, about in COLUMNS]
+    resource = {
+        "name": "evidence",
+        "path": "evidence.csv",
+        "profile": "tabular-data-resource",
+        "encoding": "utf-8",
+        "schema": {"fields": fields, "missingValues": [""]},
+    }
+    package = {
+        "profile": "tabular-data-package",
+        "name": "executable-survey-evidence",
+        "title": "The executable survey: every value of every claim",
+        "version": version("surveylab"),
+        "licenses": [{"name": "CC-BY-4.0", "path": "https://creativecommons.org/licenses/by/4.0/"}],
+        "resources": [resource],
+    }
+    return json.dumps(package, indent=2) + "\n"
 
 
 def evidence_table(findings: Findings) -> str:
     """Every value of every claim as CSV, one row a value; a claim that only cites has one row without."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(name for name, _, _ in COLUMNS)
     for id, claim in findings.claims.items():
         e = findings.evidence.get(id)
         if e is None:

@@ -1,161 +1,127 @@
-"""The pages that hold the review against the evidence: corrections, and the review as running text.
-
-Pure functions of the findings; nothing is measured, and nothing is written.
-"""
+"""The pages that hold the review against the evidence: the review as running text, corrections, answers."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from html import escape
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from surveylab.claims import Claim, render_badge
-from surveylab.press.review_text import Sentence, chapters_of
+from docutils.nodes import make_id
+
+from surveylab.claims import BADGES, Claim, Evidence, evidence_of
+from surveylab.press.project import Notebook, text_of
+from surveylab.press.review_text import Chapter, Sentence, chapters_of
 from surveylab.press.site.evidence import Findings
-from surveylab.press.site.markup import card_link, linked_badge, raw_html, unexamined
-from surveylab.press.site.pages.ledger import numbers, summary
+from surveylab.press.site.rendering import render
+
+ANSWERS = ("Does not hold", "Holds in part", "Holds", "Known from the literature alone", "Open")
+"""In which order the front page gives its answers: first what a reader of the review would get wrong."""
 
 
-def corrections(findings: Findings) -> str:
-    """What the evidence speaks against, in whole or in part, and what should stand in its place."""
-    parts = [
-        "# Corrections\n",
-        "Where the evidence contradicts the review, or bears it out only in part: the review's sentence, "
-        "what was found, and the sentence that the evidence puts in its place. Statements that the evidence "
-        "leaves open are not listed here; the [ledger](ledger.md) has them.\n",
-    ]
-    found = 0
-    for section in findings.review:
-        entries = [
-            entry
-            for chapter in section.chapters
-            for sentence in chapter.text
-            if sentence.id and (entry := _correction(sentence, findings))
-        ]
-        if entries:
-            parts += [f"## {section.title}\n", *entries]
-            found += len(entries)
-    if not found:
-        parts.append("So far the evidence contradicts nothing in the review.\n")
-    return "\n".join(parts)
-
-
-def _correction(sentence: Sentence, findings: Findings) -> str:
-    assert sentence.id
-    claims = [c for c in findings.covering(sentence.id) if c.id in findings.evidence]
-    verdict = findings.verdict(sentence.id)
-    against = verdict in ("contradicted", "mixed") or any(
-        findings.evidence[c.id].verdict == "contradicted" or c.corrects for c in claims
-    )
-    if not claims or not against:
-        return ""
-    better = _better(claims) or [
-        '<p class="sl-label">In its place</p>',
-        "<p>No sentence is put in its place: read the findings above as they stand.</p>",
-    ]
-    return _held_against(sentence, claims, findings, f"correction-{sentence.id}", better, card_link)
-
-
-def conclusion(findings: Findings, chapter: str) -> str:
-    """What a chapter's evidence says, statement by statement of the review; empty without evidence."""
-    parts = []
-    for sentence in next((c.text for c in chapters_of(findings.review) if c.name == chapter), ()):
-        claims = [
-            c
-            for c in findings.covering(sentence.id or "")
-            if c.id in findings.evidence and c.chapter == chapter
-        ]
-        if claims:
-            place = f"concluded-{sentence.id}"
-            parts.append(_held_against(sentence, claims, findings, place, _better(claims), _on_this_page))
-    if not parts:
-        return ""
-    return "\n".join(
-        [
-            "## What the evidence says\n",
-            "Each sentence of the review, the verdict on it, and what that rests on. Where the evidence asks "
-            "for another sentence, it stands below.\n",
-            *parts,
-        ]
-    )
-
-
-def _on_this_page(claim: Claim) -> str:
-    return f"#claim-{claim.id}"
-
-
-def _better(claims: list[Claim]) -> list[str]:
-    better = [f'<p class="sl-better">{escape(c.corrects)}</p>' for c in claims if c.corrects]
-    return ['<p class="sl-label">In its place</p>', *better] if better else []
-
-
-def _held_against(
-    sentence: Sentence,
-    claims: list[Claim],
-    findings: Findings,
-    place: str,
-    better: list[str],
-    href: Callable[[Claim], str],
-) -> str:
+@dataclass(frozen=True)
+class Held:
     """A sentence of the review, the verdict on it, the claims that decide it, and what should replace it."""
-    assert sentence.id
-    found = [
-        f"<li>{linked_badge(findings.evidence[c.id].verdict, href(c), c.id)} {escape(c.says)} "
-        f"{escape(numbers(findings.evidence[c.id]))}</li>"
-        for c in claims
-    ]
-    return raw_html(
-        [
-            f'<section class="sl-correction" id="{place}" aria-label="{sentence.id}">',
-            f'<p class="sl-label">The review</p><blockquote><p>{escape(sentence.says)}</p></blockquote>',
-            f'<p class="sl-label">The evidence {render_badge(findings.verdict(sentence.id))}</p><ul>',
-            *found,
-            "</ul>",
-            *better,
-            "</section>",
-        ]
-    )
+
+    sentence: Sentence
+    verdict: str
+    claims: list[tuple[Claim, Evidence]]
+    better: list[str]
 
 
 def review(findings: Findings) -> str:
     """The whole review as running text, with the verdict on each sentence."""
-    parts = [
-        "# The review, sentence by sentence\n",
-        "The review that this book examines, retold in its own order with one statement a sentence. It "
-        "repeats what the review asserts, its slips included; the mark after a sentence is the verdict on "
-        f"it and leads to the evidence. {unexamined()} marks what is not yet examined; sentences without a "
-        "mark only connect.\n",
-        summary(findings),
-    ]
+    return render("review.md", findings=findings, summary=summary(findings))
+
+
+def corrections(findings: Findings) -> str:
+    """What the evidence speaks against, in whole or in part, and what should stand in its place."""
+    sections = []
     for section in findings.review:
-        parts.append(
-            f"(review-{section.name})=\n## {section.title}\n\n{_paragraph(section.opens, findings)}\n"
+        chapters = [
+            {"title": chapter.title, "entries": entries}
+            for chapter in section.chapters
+            if (entries := list(_corrected(chapter, findings)))
+        ]
+        if chapters:
+            sections.append({"title": section.title, "chapters": chapters})
+    return render("corrections.md", sections=sections)
+
+
+def chapter_corrections(findings: Findings, name: str) -> str:
+    """The corrections that one chapter's claims ask for; empty without any."""
+    chapter = next((c for c in chapters_of(findings.review) if c.name == name), None)
+    entries = list(_corrected(chapter, findings)) if chapter else []
+    if not entries:
+        return ""
+    return render("chapter_corrections.md", entries=entries, root="../" * name.count("/"))
+
+
+def _corrected(chapter: Chapter, findings: Findings) -> Iterable[Held]:
+    for sentence in chapter.text:
+        if not sentence.id:
+            continue
+        claims = findings.decided(sentence)
+        verdict, better = findings.verdict(sentence.id), findings.better(sentence)
+        against = any(evidence.verdict == "contradicted" for _, evidence in claims)
+        if claims and (verdict in ("contradicted", "mixed") or against or better):
+            yield Held(sentence, verdict, claims, better)
+
+
+def chapter_answers(notebook: Notebook, findings: Findings) -> str:
+    """A chapter's claims with their verdicts, under the headings that examine them; empty without any."""
+    parts: list[tuple[str, str, list[tuple[Claim, Evidence]]]] = []
+    heading = ""
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            found = [line[3:].strip() for line in text_of(cell).splitlines() if line.startswith("## ")]
+            heading = found[-1] if found else heading
+            continue
+        evidence = evidence_of({"cells": [cell]})
+        rows = [(findings.claims[id], e) for id, e in evidence.items() if id in findings.claims]
+        if rows and parts and parts[-1][0] == heading:
+            parts[-1][2].extend(rows)
+        elif rows:
+            parts.append((heading, make_id(heading), rows))
+    return render("chapter_answers.md", parts=parts) if parts else ""
+
+
+def answers(findings: Findings) -> str:
+    """What holds, what does not and what is open, a sentence each, by section of the review."""
+    sections, waiting = [], []
+    for section in findings.review:
+        examined = findings.examined_of(section)
+        if not examined:
+            waiting.append((section.title, len(section.statements)))
+            continue
+        groups: dict[str, list[tuple[Sentence, str, str, list[str]]]] = {answer: [] for answer in ANSWERS}
+        for sentence in examined:
+            assert sentence.id
+            verdict = findings.verdict(sentence.id)
+            row = (sentence, verdict, findings.leads_to(sentence), findings.better(sentence))
+            groups[BADGES[verdict].answer].append(row)
+        shown = {answer: rows for answer, rows in groups.items() if rows}
+        sections.append(
+            {
+                "title": section.title,
+                "examined": len(examined),
+                "total": len(section.statements),
+                "claims": sum(
+                    id in findings.evidence and claim.chapter.startswith(f"{section.name}/")
+                    for id, claim in findings.claims.items()
+                ),
+                "groups": shown,
+            }
         )
-        for chapter in section.chapters:
-            parts.append(f"### {chapter.title}\n\n{_paragraph(chapter.text, findings)}\n")
-    return "\n".join(parts)
+    return render("answers.md", sections=sections, waiting=waiting)
 
 
-def _paragraph(text: tuple[Sentence, ...], findings: Findings) -> str:
-    return "\n".join(_sentence(sentence, findings) for sentence in text)
+def summary(findings: Findings) -> str:
+    """How many statements have which verdict, as a row of badges."""
+    counts = Counter(findings.verdict(statement) for statement in findings.statements)
+    return render("summary.md", what="Statements", about="Statements by verdict", counts=counts)
 
 
-def _sentence(sentence: Sentence, findings: Findings) -> str:
-    text = _markdown(sentence.says)
-    if sentence.cite:
-        # The citation belongs inside the sentence, before its full stop.
-        text = f"{text.removesuffix('.')} {{cite:p}}`{','.join(sentence.cite)}`."
-    if sentence.id is None:
-        return text
-    claims = [c for c in findings.covering(sentence.id) if c.id in findings.evidence]
-    if not claims:
-        mark = unexamined()
-    else:
-        href = card_link(claims[0]) if len(claims) == 1 else f"ledger.html#statement-{sentence.id}"
-        mark = linked_badge(findings.verdict(sentence.id), href, f"Evidence on {sentence.id}")
-    return f'<span class="sl-sentence" id="review-{sentence.id}">{text} {mark}</span>'
-
-
-def _markdown(text: str) -> str:
-    """Text as Markdown that shows it as it is."""
-    return re.sub(r"([\\`*_{}\[\]<>$#|~])", r"\\\1", text)
+def claim_summary(findings: Findings) -> str:
+    """How many claims have which verdict, likewise."""
+    counts = Counter(evidence.verdict for evidence in findings.evidence.values())
+    return render("summary.md", what="Claims", about="Claims by verdict", counts=counts)

@@ -1,0 +1,48 @@
+"""A claim of each kind to start from, and values with a chosen mean and interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from surveylab.claims import Claim
+
+MakeClaim = Callable[..., Claim]
+
+
+@pytest.fixture
+def make() -> MakeClaim:
+    """A claim that is right in every field; a test changes what it is about."""
+
+    def claim(kind: str = "experiment", **changes: Any) -> Claim:
+        fields: dict[str, Any] = {
+            "id": "bn-fast",
+            "says": "Batch Norm speeds up convergence.",
+            "chapter": "normalization/batch_norm",
+            "kind": kind,
+        }
+        if kind == "source":
+            fields |= {"cite": ("ioffe2015batch",), "place": "Table 1"}
+        else:
+            fields |= {
+                "effect": "steps saved",
+                "unit": "steps",
+                "margin": 1.0,
+                "why": "One step is one step.",
+            }
+        return Claim(**(fields | changes))
+
+    return claim
+
+
+@pytest.fixture
+def draw() -> Callable[..., np.ndarray]:
+    """Three populations of eight normal values, the same at each call."""
+
+    def values(mean: float, spread: float = 1.0, n: int = 8) -> np.ndarray:
+        return mean + spread * np.random.default_rng(7).standard_normal((3, n))
+
+    return values
