@@ -84,6 +84,13 @@ class Trained:
         return self._loss(self.split.train)
 
     @cached_property
+    def training_accuracy(self) -> Tensor | None:
+        """Per cent of the training examples that each replica gets right, (R,); None without class labels."""
+        if self.metric is not percent_right:
+            return None
+        return percent_right(self.population, self.split, self.split.train).cpu()
+
+    @cached_property
     def test_loss(self) -> Tensor:
         """The objective's mean over the test examples in evaluation mode, (R,), on the CPU."""
         return self._loss(self.split.test)

@@ -8,12 +8,13 @@ import os
 import textwrap
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from surveylab.claims import (
     BADGES,
+    Arm,
     Evidence,
     agreement,
     evidence_of,
@@ -32,12 +33,21 @@ from surveylab.lab.data import Dataset
 from surveylab.lab.output import COMPUTED, show
 from surveylab.lab.session import Run, active, current, machine, versions
 
+if TYPE_CHECKING:
+    from surveylab.lab.comparison import Trained
+
 
 class NotReproducedError(AssertionError):
     """A re-executed result contradicts the published one."""
 
 
-def check(claim: str, values: Any = None, *, data: Dataset | None = None) -> None:
+def check(
+    claim: str,
+    values: Any = None,
+    *,
+    data: Dataset | None = None,
+    arms: Mapping[str, Trained] | None = None,
+) -> None:
     """Judge a claim by its replicates' values and show the verdict with all that it rests on.
 
     Outside the book's chapters a claim need not be registered: its estimate and interval are shown, without a
@@ -48,6 +58,9 @@ def check(claim: str, values: Any = None, *, data: Dataset | None = None) -> Non
         values: For an experiment one value a replicate, (3, n) or (3n,); for an identity the errors; for a
             measurement the log-ratios; for a source nothing.
         data: What the values were measured on.
+        arms: For an experiment in which networks were trained, the arms that the values compare. Their
+            scores, training losses and learning curves are kept with the evidence, and one that has not
+            learnt makes the claim inconclusive.
 
     Raises:
         KeyError: In a chapter, if there is no such claim.
@@ -75,7 +88,8 @@ def check(claim: str, values: Any = None, *, data: Dataset | None = None) -> Non
     elif isinstance(values, torch.Tensor):
         values = values.detach().double().cpu().flatten().tolist()
     source = data.source if data is not None else None
-    evidence = judge(entry, values, profile=run.profile, seed=run.seed, data=source)
+    known = None if arms is None else {name: _arm(run, trained) for name, trained in arms.items()}
+    evidence = judge(entry, values, profile=run.profile, seed=run.seed, data=source, arms=known)
     if os.environ.get("SURVEYLAB_VERIFY") and run.profile != "smoke":
         evidence = _reproduced(run, evidence)
     run.evidence[claim] = evidence
@@ -85,6 +99,28 @@ def check(claim: str, values: Any = None, *, data: Dataset | None = None) -> Non
         {"surveylab": evidence.to_metadata()},
         plain=f"{text} {result(evidence)}".rstrip(),
     )
+
+
+def _arm(run: Run, trained: Trained) -> Arm:
+    """What the rules want to know of an arm."""
+
+    def populations(values: torch.Tensor) -> list[list[float]]:
+        return [[float(value) for value in row] for row in run.by_population(values).tolist()]
+
+    accuracy = trained.training_accuracy
+    return Arm(
+        values=populations(trained.score),
+        loss=populations(trained.training_loss),
+        accuracy=None if accuracy is None else populations(accuracy),
+        curve=_curve(trained.history.losses.mean(1)),
+    )
+
+
+def _curve(losses: torch.Tensor, points: int = 32) -> list[list[float]]:
+    """The means of a training loss over equal stretches of the steps, as pairs (step, loss)."""
+    parts = losses.double().tensor_split(min(points, len(losses)))
+    ends = torch.tensor([len(part) for part in parts]).cumsum(0)
+    return [[float(end), float(part.mean())] for end, part in zip(ends, parts, strict=True)]
 
 
 def say(text: str) -> None:
