@@ -70,7 +70,7 @@ def render_card(
         sources=sources,
         plot=Plot(evidence) if Plot.drawn(evidence) else None,
         ratio=_ratio(evidence),
-        reason=reason(evidence),
+        left_open=_left_open(evidence),
         run=_run(evidence),
         facts=_facts(claim, evidence, sources, dict(places or {})),
     )
@@ -125,6 +125,14 @@ def reason(evidence: Evidence) -> str:
     )
 
 
+def _left_open(evidence: Evidence) -> str:
+    """What the face of a card says where nothing is decided: the end of the reason; else nothing."""
+    if evidence.verdict not in ("inconclusive", "not-decided"):
+        return ""
+    said = reason(evidence)
+    return said[max(0, said.find("The smallest effect")) :]
+
+
 def _run(evidence: Evidence) -> str:
     """One line of what was run."""
     if not evidence.replicates:
@@ -137,7 +145,7 @@ def _run(evidence: Evidence) -> str:
     else:
         what = f"{evidence.replicates[0]} populations × {count} replicates"
     data = f" on {evidence.data['name']}" if evidence.data else ""
-    return f"{what}{data}, profile {evidence.profile}, seed {evidence.seed}"
+    return f"{what}{data}"
 
 
 def _facts(
@@ -163,6 +171,8 @@ def _facts(
         signs = [value for row in evidence.values for value in row]
         counts = f"{signs.count(1)} for, {signs.count(0)} even, {signs.count(-1)} against, of {len(signs)}"
         rows.append(("Count", counts))
+    if evidence.replicates:
+        rows.append(("Run", f"profile {evidence.profile}, seed {evidence.seed}"))
     if evidence.data:
         rows.append(("Data", f"{evidence.data['name']}, sha256 {evidence.data['sha256'][:12]}"))
     if claim.scope:

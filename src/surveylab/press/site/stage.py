@@ -30,7 +30,7 @@ from surveylab.press.site.pages.header import add_header
 from surveylab.press.site.pages.provenance import data_package, evidence_table, provenance
 from surveylab.press.site.rendering import render
 
-SHORT = 8
+SHORT = 5
 """Lines of code that stand open on a page; longer cells are folded, and a switch opens them all."""
 
 
