@@ -22,6 +22,8 @@ LEFT_OUT = {
     "surveylab.lab.cache": "brings back what an arm gave, to the bit; published runs are verified without it",
     "surveylab.lab.watching": "shows a person who watches how far a run is; a published run shows nothing",
     "surveylab.lab.candidate": "brings in the reader's own method, which no published run has",
+    "surveylab.claims.badges": "says how a verdict is shown",
+    "surveylab.claims.reproduction": "compares a second run with the published one",
     "surveylab.claims.registry": "reads the claims; what it read is a part of the fingerprint",
     "surveylab.claims.record": "finds and reads files",
     "surveylab.claims.render": "lays a card out; `run` renders published cards again without executing",
