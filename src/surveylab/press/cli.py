@@ -99,9 +99,16 @@ def _executor(command: Callable[..., Any]) -> Callable[..., Any]:
     "--candidate",
     metavar="MODULE:CLASS",
     help="Your own method, run through the chapter's comparison beside the review's; imported from the "
-    "folder you are in. The result goes into _build/.",
+    "folder you are in. Arguments of its own: 'module:Class?groups=4&eps=1e-3'. What it reaches is shown at "
+    "the end; the chapter goes into _build/.",
 )
 @click.option("--force", is_flag=True, help="Execute fresh chapters too.")
+@click.option(
+    "--cache/--no-cache",
+    default=True,
+    show_default=True,
+    help="Take arms that nothing could have changed from _build/cache/; never in CI.",
+)
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False), help="Write into this folder instead."
 )
@@ -122,20 +129,23 @@ def run(chapters: Sequence[str], workers: int | None, scheduler: str | None, **o
     surveylab run batch_norm --profile full --device cuda
     surveylab run --profile full --device cuda --scheduler tcp://head:8786
     surveylab run batch_norm --profile smoke --candidate examples.my_norm:MyNorm
+    surveylab run batch_norm --candidate 'my_norm:MyNorm?eps=1e-3'
     """
     from surveylab.press.run import publish
     from surveylab.press.run.executor import Executor
 
     candidate = options["candidate"]
     if candidate is not None and not _names_a_class(candidate):
-        raise WrongUse(f"--candidate {candidate}: write it as package.module:Class")
+        raise WrongUse(
+            f"--candidate {candidate}: write it as package.module:Class or module:Class?name=value"
+        )
     asked = publish.Run(executor=Executor(workers, scheduler), **options)
     project = Project.find()
     return publish.run(project, project.select(chapters), asked, click.echo)
 
 
 def _names_a_class(candidate: str) -> bool:
-    module, colon, name = candidate.partition(":")
+    module, colon, name = candidate.partition("?")[0].partition(":")
     return bool(colon) and name.isidentifier() and all(part.isidentifier() for part in module.split("."))
 
 

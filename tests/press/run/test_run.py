@@ -303,6 +303,37 @@ def test_a_candidate_is_imported_from_where_the_reader_is(root, surveylab, tmp_p
 
 
 @pytest.mark.slow
+def test_what_a_candidate_reached_is_shown_at_the_end(root, surveylab, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("class Method:\n    pass\n")
+    monkeypatch.chdir(tmp_path)
+    table = "arm   mean (points)\nBN    83.6\nMine  84.1"
+    shown = (
+        "from IPython.display import display\nif candidate:\n    display({'text/plain': 'x'}, raw=True, "
+        f"metadata={{'surveylab': {{'table': {table!r} + candidate}}}})"
+    )
+    write_chapter(root, "demo/one", [*GOOD, shown])
+    said = surveylab("run", "--profile", "smoke", "--candidate", "mine:Method?eps=1e-3")
+    assert said.code == 0
+    assert said.out.rstrip().endswith("one.ipynb\n\n" + table + "mine:Method?eps=1e-3")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "ci", "expected"),
+    [([], "", "_build/cache"), (["--no-cache"], "", ""), ([], "true", "")],
+)
+def test_arms_are_kept_between_an_authors_runs_and_never_in_ci(
+    root, surveylab, monkeypatch, options, ci, expected
+):
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setenv("SURVEYLAB_CACHE", "/somewhere/else")  # only the command decides
+    write_chapter(root, "demo/one", [*GOOD, "import os\nprint(os.environ.get('SURVEYLAB_CACHE', '-')[-12:])"])
+    assert surveylab("run", "--profile", "smoke", *options).code == 0
+    page = read(root / "_build/smoke/demo/one.ipynb")
+    assert outputs(page)[-1]["text"] == [f"{expected or '-'}\n"]
+
+
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_where_it_stopped(root, surveylab):
     """Chapters that are finished stay and are skipped: only the missing one is executed."""
     write_chapter(root, "demo/two", ["import tinylib\nrun = tinylib.Run('{chapter}', profile, seed, device)"])

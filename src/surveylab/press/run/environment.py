@@ -46,7 +46,7 @@ TAKEN_AWAY = re.compile(
     r"|\w+_VERBOSE|OMP_DISPLAY_\w+|KMP_(SETTINGS|VERSION|WARNINGS)|TORCH_LOGS\w*|TORCH_(CPP|SHOW_CPP)_\w+"
     r"|NCCL_DEBUG\w*"
     # Orders of the press to a kernel: each run gives its own.
-    r"|SURVEYLAB_(VERIFY|TUNE|TUNE_KEPT)"
+    r"|SURVEYLAB_(VERIFY|TUNE|TUNE_KEPT|CACHE)"
 )
 # Empty, these mean the same as not set; OpenMP would warn of it.
 NUMERIC = re.compile(r"(OMP|GOMP|KMP|MKL|OPENBLAS|ONEDNN|DNNL|ATEN)_\w+")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ class Run:
     device: str = "auto"
     candidate: str | None = None
     force: bool = False
+    cache: bool = True
     output: Path | None = None
     timeout: int = CELL_TIMEOUT
     executor: Executor = field(default_factory=Executor)
@@ -128,11 +130,19 @@ def _task(project: Project, state: State, options: Run) -> Task:
         seed=options.seed,
         device=options.device,
         candidate=options.candidate,
+        environment=_kept_arms(project, options),
         timeout=options.timeout,
         # The reader's own method may warn: that page is for the reader alone.
         strict=options.candidate is None,
         expected=stored.get("duration"),
     )
+
+
+def _kept_arms(project: Project, options: Run) -> dict[str, str]:
+    """Where arms are kept that nothing could have changed. Not in CI, where the book must repeat itself."""
+    if not options.cache or os.environ.get("CI") or options.executor.scheduler is not None:
+        return {}
+    return {"SURVEYLAB_CACHE": str(project.root / "_build" / "cache")}
 
 
 def _publish(project: Project, state: State, path: Path, executed: Executed, options: Run) -> str:
@@ -154,10 +164,11 @@ def _publish(project: Project, state: State, path: Path, executed: Executed, opt
         "data": data_of(notebook),
     }
     write_atomically(path, stamped(executed.notebook, stored))
-    return (
+    said = (
         f"{state.chapter}: executed in {seconds(executed.seconds)}: {verdict_counts(notebook)}"
         f" -> {project.shown(path)}"
     )
+    return "\n\n".join([said, *tables_of(notebook)])
 
 
 def run_record(executed: Executed) -> dict[str, Any]:
@@ -173,6 +184,16 @@ def run_record(executed: Executed) -> dict[str, Any]:
             "it says nothing about its run: call `run = lab.begin(...)` after the parameters",
             executed.notebook,
         )
+    return found
+
+
+def tables_of(notebook: Notebook) -> list[str]:
+    """What a reader's own method reached beside the chapter's, as the lab's `compare` put it."""
+    found = []
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            table = (output.get("metadata", {}).get("surveylab") or {}).get("table")
+            found += [table] if isinstance(table, str) else []
     return found
 
 
