@@ -106,6 +106,61 @@ def test_unknown_and_misplaced_claims(begin: Begin, shown: Shown) -> None:
     assert len(shown) == 1
 
 
+def an_arm(*, steps: int, rate: float) -> lab.Trained:
+    """An arm that has learnt little or much of 20 random pictures."""
+    comparison = lab.Comparison(
+        toy(dtype=torch.float32), lab.make_streams(0, 8), 4 * steps, [0.01, 0.1, 1.0], 20, 5, 10
+    )
+    build = lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(36, 3))  # noqa: E731
+    return comparison.run("arm", lab.Arm(build, 4), settings=[{"rate": rate}])
+
+
+def test_what_an_arm_did_is_kept_with_the_evidence(begin: Begin, shown: Shown) -> None:
+    run = begin()
+    good, poor = an_arm(steps=300, rate=0.1), an_arm(steps=40, rate=0.001)
+    lab.check("gain", GAINS, data=toy(), arms={"good": good})
+    lab.check("gain", GAINS, data=toy(), arms={"good": good, "poor": poor})
+    first, second = (
+        evidence_of({"cells": [{"cell_type": "code", "outputs": [o]}]})["gain"] for o in shown[1:]
+    )
+    assert (first.verdict, first.reason) == ("supported", None)
+    assert (second.verdict, second.reason) == ("inconclusive", "undertrained")
+    assert second.arms is not None and set(second.arms) == {"good", "poor"}
+    arm: Any = second.arms["good"]
+    other: Any = second.arms["poor"]
+    assert np.asarray(arm.values).ravel().tolist() == good.score.tolist()
+    assert np.asarray(arm.loss).ravel().tolist() == good.training_loss.tolist()
+    assert np.mean(arm.accuracy) > 95 > np.mean(other.accuracy)
+    assert np.shape(arm.curve) == (32, 2) and arm.curve[-1][0] == 300
+    losses = good.history.losses.double().mean(1)
+    assert arm.curve[0][1] == pytest.approx(float(losses[:10].mean()), rel=1e-5)
+    only = {"gain": run.claims["gain"]}
+    assert recompute(only, notebook([shown[0], shown[2]])) == []
+    shown[2]["metadata"]["surveylab"]["arms"]["poor"]["accuracy"] = [[100.0] * 8] * 3
+    assert any("reason" in line for line in recompute(only, notebook([shown[0], shown[2]])))
+
+
+def test_an_arm_with_another_score_than_the_accuracy_is_judged_by_its_curve(
+    begin: Begin, shown: Shown
+) -> None:
+    begin()
+    comparison = lab.Comparison(
+        toy(dtype=torch.float32),
+        lab.make_streams(0, 8),
+        400,
+        [0.01, 0.1, 1.0],
+        20,
+        5,
+        10,
+        metric=lambda population, split, index: -lab.mean_loss(population, split, index),
+    )
+    build = lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(36, 3))  # noqa: E731
+    trained = comparison.run("arm", lab.Arm(build, 4), settings=[{"rate": 0.1}])
+    lab.check("gain", GAINS, arms={"arm": trained})
+    (found,) = shown[-1]["metadata"]["surveylab"]["arms"].values()
+    assert found["accuracy"] is None and len(found["curve"]) == 32
+
+
 @pytest.mark.parametrize("begun", [True, False])
 def test_a_question_of_ones_own_has_an_estimate_and_no_verdict(
     begin: Begin, shown: Shown, begun: bool
