@@ -57,6 +57,7 @@ function ledger(form, table) {
   const size = (row) => (row.dataset.effect === "" ? -Infinity : Number(row.dataset.effect));
 
   function apply() {
+    ownMargin();
     const choice = new FormData(form);
     const verdicts = choice.getAll("verdict");
     const words = choice.get("find").toLowerCase().split(/\s+/).filter(Boolean);
@@ -101,6 +102,42 @@ function ledger(form, table) {
         field.value = value;
       }
     }
+  }
+
+  // A reader's own margin, as a multiple of each claim's: decides anew by the rules of method.md.
+  const slider = form.querySelector("#sl-margin");
+  const badges = JSON.parse(slider.dataset.badges);
+  const decided = claims.filter((row) => row.dataset.bounds);
+  const published = new Map(decided.map((row) => [row, row.dataset.verdict]));
+
+  function decide(row, margin) {
+    const [low, high, least, most] = row.dataset.bounds.split(" ").slice(0, 4).map(Number);
+    const inside = -margin < low && high < margin;
+    if (row.dataset.bounds.endsWith("equivalent")) {
+      return inside ? "supported" : low > margin || high < -margin ? "contradicted" : "inconclusive";
+    }
+    if (low > margin && least > margin) return "supported";
+    if (high < -margin && most < -margin) return "contradicted";
+    return inside ? "negligible" : "inconclusive";
+  }
+
+  function ownMargin() {
+    const margin = 2 ** Number(slider.value);
+    const own = margin !== 1;
+    for (const row of decided) {
+      const verdict = own ? decide(row, margin) : published.get(row);
+      if (verdict === row.dataset.verdict) continue;
+      row.dataset.verdict = verdict;
+      const badge = row.querySelector("a.sl-badge");
+      badge.className = `sl-badge sl-${verdict}`;
+      const [sign, word] = badges[verdict];
+      badge.querySelector(".sl-mark").textContent = sign;
+      badge.lastChild.textContent = ` ${word}`;
+    }
+    const changed = decided.filter((row) => row.dataset.verdict !== published.get(row)).length;
+    const times = `${Number(margin.toPrecision(3))} × each claim’s own`;
+    form.querySelector("#sl-factor").value = own ? `${times}: ${changed} verdicts change` : times;
+    form.querySelector(".sl-yours").hidden = !own;
   }
 
   form.hidden = false;

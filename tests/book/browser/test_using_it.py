@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 from browsing import Opener, Visit
 
+from surveylab.claims import chapters
+from surveylab.claims.verdict import decide
+from surveylab.press.site.cards import population_means
+from surveylab.press.site.evidence import load_findings
+
 pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[3]
+CHAPTERS = [name for name in chapters(ROOT) if (ROOT / "book" / f"{name}.ipynb").is_file()]
 
 
 def test_the_front_door_leads_to_the_front_page(visit: Opener, browser, address: str) -> None:
@@ -117,6 +125,36 @@ def test_the_ledger_sorts_and_finds_back_to_the_reviews_order(ledger: Visit) -> 
         assert row.locator("tr").first.get_attribute("class") == "sl-statement"
 
 
+def test_a_readers_own_margin_decides_each_claim_anew(ledger: Visit) -> None:
+    findings = load_findings(ROOT, [f"{chapter}.ipynb" for chapter in CHAPTERS])[0]
+    published = {id: row.verdict for id, row in findings.evidence.items()}
+
+    def shown_at(octaves: float) -> dict[str, str]:
+        ledger.page.locator("#sl-margin").fill(str(octaves))
+        rows = ledger.page.evaluate(
+            "[...document.querySelectorAll('tr.sl-claim')].map(r => [r.id, r.dataset.verdict, "
+            "r.querySelector('.sl-badge').className])"
+        )
+        assert all(f"sl-{verdict}" in badge for _, verdict, badge in rows)
+        return {id.removeprefix("ledger-"): verdict for id, verdict, _ in rows}
+
+    yours = ledger.page.locator(".sl-yours")
+    for octaves in (-2, 1.5):
+        expected = dict(published)
+        for id, found in findings.evidence.items():
+            if found.low is not None and found.high is not None and found.margin:
+                means = population_means(found)
+                margin = found.margin * 2**octaves
+                expected[id] = decide(
+                    found.low, found.high, means, margin=margin, direction=str(found.direction)
+                )
+        assert shown_at(octaves) == expected != published
+        assert yours.is_visible()
+    ledger.page.get_by_role("button", name="Show all").first.click()
+    ledger.page.wait_for_function("document.querySelector('.sl-yours').hidden")
+    assert shown_at(0) == published and not yours.is_visible()
+
+
 def test_a_link_to_a_claim_shows_it_though_the_filter_hides_it(ledger: Visit) -> None:
     ledger.page.locator("input[value=cited]").check()
     ledger.page.evaluate("location.hash = '#ledger-bn-fast'")
@@ -164,3 +202,23 @@ def test_every_sentence_of_the_review_has_a_verdict_or_waits(visit: Opener, addr
     assert len(sentences) == 129
     marked = seen.page.locator("span.sl-sentence:has(a.sl-badge), span.sl-sentence:has(.sl-open)")
     assert marked.count() == len(sentences)
+
+
+def test_one_switch_shows_and_hides_all_code(visit: Opener, address: str) -> None:
+    seen = visit(f"{address}normalization/batch_norm.html")
+    shown = seen.page.locator(".cell_input:visible")
+    folded, cells = shown.count(), seen.page.locator(".cell_input").count()
+    seen.page.get_by_role("button", name="Show all code").click()
+    assert shown.count() == cells > folded
+    seen.page.get_by_role("button", name="Hide all code").click()
+    assert shown.count() == 0
+    seen.page.goto(f"{address}normalization/layer_norm.html")  # remembers the choice
+    assert shown.count() == 0 and seen.errors == []
+
+
+def test_what_a_claim_rests_on_opens_by_its_link(visit: Opener, address: str) -> None:
+    seen = visit(f"{address}normalization/batch_norm.html#rests-bn-axis")
+    facts = seen.page.locator("#rests-bn-axis")
+    facts.wait_for(state="visible")
+    assert "Why this tolerance" in facts.inner_text()
+    assert not seen.page.locator("#rests-bn-lr-max").is_visible()

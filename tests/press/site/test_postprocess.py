@@ -59,7 +59,7 @@ def test_pages_load_what_they_need(site: Path) -> None:
         assert "fontawesome.js" not in text and f'src="{up}_static/doctools.js?v=9a"' in text
         assert ("searchindex.js" in text) == ("searchtools.js" in text) == (name == "search.html")
         assert text.count('aria-hidden="true"') == 2
-        assert f'src="{up}_images/figure.webp"' in text
+        assert f'<img width="200" height="100" alt="A figure." src="{up}_images/figure.webp"' in text
 
 
 def test_a_theme_that_loads_its_icons_in_another_way_is_noticed(site: Path) -> None:

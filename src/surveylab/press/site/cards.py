@@ -200,6 +200,13 @@ def told(change: Change) -> str:
     return f"{change.date}: {change.change.removesuffix('.')}. {change.why.removesuffix('.')}."
 
 
+def population_means(evidence: Evidence) -> list[float]:
+    """The mean of each population of an experiment; none for other kinds."""
+    if evidence.kind != "experiment" or evidence.values is None:
+        return []
+    return [math.fsum(row) / len(row) for row in evidence.values]
+
+
 class Plot:
     """The interval against the margin, and the population means, on one axis.
 
@@ -209,8 +216,7 @@ class Plot:
     def __init__(self, evidence: Evidence) -> None:
         assert evidence.estimate is not None and evidence.margin is not None
         estimate, margin = evidence.estimate, evidence.margin
-        experiment = evidence.kind == "experiment" and evidence.values is not None
-        self.means = [math.fsum(row) / len(row) for row in evidence.values or []] if experiment else []
+        self.means = population_means(evidence)
         low = estimate if evidence.low is None else evidence.low
         high = estimate if evidence.high is None else evidence.high
         left, right = min(low, -margin, *self.means, 0.0), max(high, margin, *self.means, 0.0)

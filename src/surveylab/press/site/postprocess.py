@@ -33,6 +33,7 @@ _ICON_SCRIPT = re.compile(_EVERY_PAGE.format(r"scripts/fontawesome\.js"))
 # For a search as one types, which is off here, the theme loads the index of all words on each page. Only the
 # page of results needs it, and it grows with the book.
 _SEARCH_SCRIPTS = re.compile(_EVERY_PAGE.format(r"(?:searchtools|language_data|searchindex)\.js"))
+_PICTURE = re.compile(r'<img ((?:(?! width=)[^>])*src="[^"]*_images/([\w.-]+)"(?:(?! width=)[^>])*>)')
 # A chart takes less than this, in bytes, as lossless WebP.
 PHOTOGRAPHS = 150_000
 
@@ -48,8 +49,9 @@ def postprocess(html: Path) -> None:
     """
     _remove_unused(html / "_static")
     smaller = _convert_images(html / "_images")
+    sizes = _sizes(html / "_images")
     for path in sorted(html.rglob("*.html")):
-        page = accessible(_lighter(path.read_text(encoding="utf-8"), path.name, smaller))
+        page = accessible(_lighter(path.read_text(encoding="utf-8"), path.name, smaller, sizes))
         path.write_text(page, encoding="utf-8")
 
 
@@ -68,14 +70,27 @@ def _remove_unused(static: Path) -> None:
             folder.rmdir()
 
 
-def _lighter(text: str, name: str, smaller: Mapping[str, str]) -> str:
+def _lighter(text: str, name: str, smaller: Mapping[str, str], sizes: Mapping[str, str]) -> str:
     """A page without the scripts that it does not need, and with the smaller images."""
     text = _ICON_SCRIPT.sub("", text)
     if name != "search.html":
         text = _SEARCH_SCRIPTS.sub("", text)
     if "fontawesome.js" in text:
         raise PressError(f"{name} still loads fontawesome.js: the theme writes it in another way than known")
-    return re.sub(r"(_images/)([\w.-]+\.png)", lambda m: m[1] + smaller.get(m[2], m[2]), text)
+    text = re.sub(r"(_images/)([\w.-]+\.png)", lambda m: m[1] + smaller.get(m[2], m[2]), text)
+    # With its size a picture keeps its place while it loads, and nothing below it jumps.
+    return _PICTURE.sub(lambda m: f"<img{sizes.get(m[2], '')} {m[1]}", text)
+
+
+def _sizes(folder: Path) -> dict[str, str]:
+    """Width and height of each picture as attributes, by its file."""
+    from PIL import Image
+
+    sizes = {}
+    for path in sorted(folder.glob("*.webp")) + sorted(folder.glob("*.png")):
+        with Image.open(path) as image:
+            sizes[path.name] = f' width="{image.width}" height="{image.height}"'
+    return sizes
 
 
 def _convert_images(folder: Path) -> dict[str, str]:
