@@ -47,7 +47,7 @@ CLAIMS = """\
   cite: [someone2020]
   history:
     - {date: 2026-01-31, change: The margin was 2., why: It was copied.}
-- {id: fast, says: It is fast., covers: [st-split], kind: experiment,
+- {id: fast, says: It is fast., covers: [st-split], kind: experiment, setting: own,
    effect: Time., unit: s, margin: 1.0, why: A second., corrects: It is exact but slow.}
 - {id: exact, says: It is exact., covers: [st-split], kind: identity,
    effect: Error., unit: units, margin: 0.001, why: Rounding.}

@@ -113,11 +113,12 @@ function ledger(form, table) {
   function decide(row, margin) {
     const [low, high, least, most] = row.dataset.bounds.split(" ").slice(0, 4).map(Number);
     const inside = -margin < low && high < margin;
+    const against = row.dataset.against || "contradicted";
     if (row.dataset.bounds.endsWith("equivalent")) {
-      return inside ? "supported" : low > margin || high < -margin ? "contradicted" : "inconclusive";
+      return inside ? "supported" : low > margin || high < -margin ? against : "inconclusive";
     }
     if (low > margin && least > margin) return "supported";
-    if (high < -margin && most < -margin) return "contradicted";
+    if (high < -margin && most < -margin) return against;
     return inside ? "negligible" : "inconclusive";
   }
 

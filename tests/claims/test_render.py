@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from surveylab.claims import BADGES, VERDICTS, Claim, Evidence, judge, render_markdown, render_text
+from surveylab.claims import BADGES, NOT_SEEN, VERDICTS, Claim, Evidence, judge, render_markdown, render_text
 from surveylab.claims.render import factor, number, plain, with_unit
 
 Make = Callable[..., Claim]
@@ -23,7 +23,7 @@ def run(claim: Claim, values: Any) -> Evidence:
 
 
 def test_the_table_of_verdicts_is_whole(make: Make, draw: Draw) -> None:
-    assert set(VERDICTS) | {"mixed", "missing"} == set(BADGES)
+    assert set(VERDICTS) | {NOT_SEEN, "mixed", "missing"} == set(BADGES)
     for shown in ("sign", "word"):
         assert len({getattr(badge, shown) for badge in BADGES.values()}) == len(BADGES)
     for name, badge in BADGES.items():

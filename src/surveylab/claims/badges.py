@@ -49,6 +49,15 @@ BADGES = {
         "The whole interval lies beyond the margin on the other side: the opposite holds.",
         "supported",
     ),
+    "not-seen": Badge(
+        "⊘",
+        "not seen here",
+        "#8a4a2f",
+        "#e8a584",
+        "Not seen in a small setting",
+        "As contradicted, but only a setting smaller than the statement's own speaks: the statement may hold "
+        "where it was made.",
+    ),
     "negligible": Badge(
         "≈",
         "negligible",

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from surveylab.claims import BADGES, Change, Claim, Evidence, judge
+from surveylab.claims import BADGES, Arm, Change, Claim, Evidence, judge
 from surveylab.press.site.cards import render_card
+from surveylab.press.site.evidence import shown
 
 Make = Callable[..., Claim]
 Draw = Callable[..., np.ndarray]
@@ -63,7 +64,7 @@ CASES: dict[str, tuple[str, dict[str, Any], Callable[[Draw], Any], str]] = {
     "supported": ("experiment", {}, lambda d: d(5.0), "above the margin of 1 step, and so does the mean"),
     "contradicted": ("experiment", {}, lambda d: d(-5.0), f"below {MINUS}1 step"),
     "negligible": ("experiment", {}, lambda d: d(0.0, 0.1), "inside ±1 step: if there is an effect"),
-    "inconclusive": ("experiment", {}, lambda d: d(1.0), "smallest effect this run could have shown is 1.46"),
+    "inconclusive": ("experiment", {}, lambda d: d(1.0), "smallest effect this run could have shown is 1.67"),
     "equivalent": ("experiment", {"direction": "equivalent"}, lambda d: d(0.0, 0.1), "no difference that"),
     "different": ("experiment", {"direction": "equivalent"}, lambda d: d(5.0), "outside ±1 step"),
     "no spread": ("experiment", {}, lambda d: np.full((3, 8), 5.0), "All values are equal"),
@@ -202,6 +203,40 @@ def test_smoke_says_that_nothing_is_decided(make: Make) -> None:
         assert "… not decided" in page.text
 
 
+def test_a_card_says_what_overrules_the_interval_and_what_each_arm_reached(make: Make, draw: Draw) -> None:
+    claim = make("experiment")
+    curve = [[step, 1.0 - step / 100] for step in range(10, 90, 10)]  # still falling
+    arms = {
+        "fits": Arm(
+            draw(5.0).tolist(), loss=np.full((3, 8), 0.1).tolist(), accuracy=np.full((3, 8), 97.5).tolist()
+        ),
+        "does not": Arm(draw(5.0).tolist(), curve=curve, accuracy=np.full((3, 8), 40.0).tolist()),
+    }
+    evidence = judge(claim, draw(5.0), profile="standard", seed=0, data=DATA, arms=arms)
+    text = Page(render_card(claim, evidence)).text
+    assert "Undertrained: does not had not finished learning." in text
+    assert "97.5 % of its training data right, training loss 0.100" in text
+    assert "40.0 % of its training data right; it had not finished learning" in text
+    assert "firm" not in text
+
+
+@pytest.mark.parametrize(("mean", "said"), [(5.0, "firm"), (2.0, "not firm: again in")])
+def test_a_card_says_whether_its_verdict_is_firm(make: Make, draw: Draw, mean: float, said: str) -> None:
+    claim = make("experiment")
+    evidence = judge(claim, draw(mean), profile="standard", seed=0, data=DATA)
+    assert evidence.verdict == "supported"
+    assert said in Page(render_card(claim, evidence)).text
+
+
+def test_contradicted_by_a_small_setting_alone_is_not_seen_here(make: Make, draw: Draw) -> None:
+    scaled, own = make("experiment", setting="scaled"), make("experiment", setting="own")
+    evidence = judge(scaled, draw(-5.0), profile="standard", seed=0, data=DATA)
+    assert evidence.verdict == "contradicted"
+    text = Page(render_card(scaled, shown(scaled, evidence))).text
+    assert "⊘ not seen here" in text and "Only a setting smaller than the statement's own speaks." in text
+    assert "✗ contradicted" in Page(render_card(own, shown(own, evidence))).text
+
+
 def test_the_style_sheet_knows_every_class_and_keeps_text_readable(make: Make, draw: Draw) -> None:
     css = CSS.read_text(encoding="utf-8").split("end of badges and claim cards")[0]
     used = set()
@@ -209,6 +244,6 @@ def test_the_style_sheet_knows_every_class_and_keeps_text_readable(make: Make, d
         claim = make(kind, **changes)
         used |= set(re.findall(r"\bsl-[a-z-]+\b", render_card(claim, run(claim, values(draw)))))
     styled = set(re.findall(r"\.(sl-[a-z-]+)", css)) | {f"sl-{name}" for name in BADGES}
-    assert used - styled <= {"sl-reason", "sl-run"}  # which look like the text around them
+    assert used - styled <= {"sl-reason", "sl-run", "sl-firmness"}  # which look like the text around them
     sizes = [float(size) for size in re.findall(r"font-size:\s*([\d.]+)px", css)]
     assert min(sizes) >= 11

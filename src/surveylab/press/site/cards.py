@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from html import escape
+from itertools import chain
+from statistics import fmean
 from typing import Any
 
 from markupsafe import Markup
 
-from surveylab.claims import Change, Claim, Evidence
+from surveylab.claims import NOT_SEEN, Arm, Change, Claim, Evidence, because
+from surveylab.claims.arms import has_learnt
+from surveylab.claims.reasons import BUDGET, REPEATS_NOT, UNDERTRAINED
 from surveylab.claims.render import factor, number, percent, plain, with_unit
 from surveylab.press.project import Notebook
-from surveylab.press.site.evidence import Findings
-from surveylab.press.site.rendering import card_link, linked, render
+from surveylab.press.site.evidence import Findings, shown
+from surveylab.press.site.rendering import card_link, firmness, linked, render
 
 SIDE_BY_SIDE = "sl-cards"
 """The tag of a cell with several cards, which its page sets side by side."""
@@ -33,8 +37,8 @@ def put_cards(notebook: Notebook, name: str, findings: Findings, named: Mapping[
     for cell in notebook["cells"]:
         checks = [(output, record) for output in cell.get("outputs", []) if (record := _record(output))]
         for output, record in checks:
-            evidence = Evidence.from_metadata(record)
-            card = render_card(findings.claims[evidence.claim], evidence, root, places, named)
+            claim = findings.claims[str(record["claim"])]
+            card = render_card(claim, shown(claim, Evidence.from_metadata(record)), root, places, named)
             output["data"] = {"text/html": card}
         if len(checks) > 1:
             tags = cell["metadata"].setdefault("tags", [])
@@ -72,6 +76,7 @@ def render_card(
         ratio=_ratio(evidence),
         left_open=_left_open(evidence),
         run=_run(evidence),
+        firmness=firmness(evidence),
         facts=_facts(claim, evidence, sources, dict(places or {})),
     )
 
@@ -103,34 +108,42 @@ def reason(evidence: Evidence) -> str:
         return {
             "supported": "Every input tried stays within the tolerance.",
             "contradicted": "At least one input breaks the tolerance.",
+            NOT_SEEN: "At least one input breaks the tolerance.",
         }[verdict]
     also = ", and so does the mean of every population" if evidence.kind == "experiment" else ""
-    if evidence.direction == "equivalent" and verdict in ("supported", "contradicted"):
+    if evidence.direction == "equivalent" and verdict in ("supported", "contradicted", NOT_SEEN):
         where = "inside" if verdict == "supported" else "outside"
         end = "no difference that would matter" if verdict == "supported" else "a difference that matters"
         return f"The whole interval lies {where} ±{size}: {end}."
     if verdict == "supported":
         return f"The whole interval lies above the margin of {size}{also}."
-    if verdict == "contradicted":
-        return f"The whole interval lies below −{size}{also}: the effect runs the other way."
+    if verdict in ("contradicted", NOT_SEEN):
+        small = " Only a setting smaller than the statement's own speaks." if verdict == NOT_SEEN else ""
+        return f"The whole interval lies below −{size}{also}: the effect runs the other way.{small}"
     if verdict == "negligible":
         return f"The whole interval lies inside ±{size}: if there is an effect, it is too small to matter."
+    if evidence.reason in (UNDERTRAINED, BUDGET, REPEATS_NOT):
+        # The interval may decide, but something else speaks first.
+        return _sentence(because(evidence) or "")
     if evidence.low is None or evidence.high is None or evidence.detectable is None:
         return "All values are equal. Without spread there is no telling how far chance could move them."
     if evidence.direction != "equivalent" and (evidence.low > margin or evidence.high < -margin):
         return "The interval lies beyond the margin, but the mean of a population does not: they disagree."
     reach = with_unit(number(evidence.detectable), unit)
-    return (
-        f"The interval meets the edge of ±{size}. The smallest effect this run could have shown is {reach}."
-    )
+    said = because(evidence)
+    first = _sentence(said) if said else f"The interval meets the edge of ±{size}."
+    return f"{first} The smallest effect this run could have shown is {reach}."
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _left_open(evidence: Evidence) -> str:
     """What the face of a card says where nothing is decided: the end of the reason; else nothing."""
     if evidence.verdict not in ("inconclusive", "not-decided"):
         return ""
-    said = reason(evidence)
-    return said[max(0, said.find("The smallest effect")) :]
+    return reason(evidence)
 
 
 def _run(evidence: Evidence) -> str:
@@ -171,6 +184,8 @@ def _facts(
         signs = [value for row in evidence.values for value in row]
         counts = f"{signs.count(1)} for, {signs.count(0)} even, {signs.count(-1)} against, of {len(signs)}"
         rows.append(("Count", counts))
+    for name, arm in (evidence.arms or {}).items():
+        rows.append((f"Arm {name}", _arm(arm)))
     if evidence.replicates:
         rows.append(("Run", f"profile {evidence.profile}, seed {evidence.seed}"))
     if evidence.data:
@@ -193,6 +208,16 @@ def _facts(
             )
         )
     return rows
+
+
+def _arm(arm: Arm) -> str:
+    """What an arm reached, as means over the replicates."""
+    parts = [f"scored {plain(round(fmean(chain.from_iterable(arm.values)), 2))}"]
+    if arm.accuracy is not None:
+        parts.append(f"{fmean(chain.from_iterable(arm.accuracy)):.1f} % of its training data right")
+    if arm.loss is not None:
+        parts.append(f"training loss {number(fmean(chain.from_iterable(arm.loss)))}")
+    return ", ".join(parts) + ("" if has_learnt(arm) else "; it had not finished learning")
 
 
 def told(change: Change) -> str:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from surveylab.claims import (
     Claim,
     Evidence,
     RecordError,
-    combine,
+    badge,
     evidence_of,
     provenance_of,
     read_notebook,
     recompute,
     refresh,
+    statement_verdict,
 )
 from surveylab.press.project import Notebook, PressError, Project
 from surveylab.press.review_text import Section, Sentence, chapters_of
@@ -23,6 +24,11 @@ from surveylab.press.site.rendering import card_link
 
 UNEXAMINED = "missing"
 """What `combine` calls a statement without evidence."""
+
+
+def shown(claim: Claim, evidence: Evidence) -> Evidence:
+    """The evidence as pages show it: *contradicted* by a scaled-down setting alone is *not seen here*."""
+    return replace(evidence, verdict=badge(claim, evidence.verdict))
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,8 @@ class Findings:
 
     def verdict(self, statement: str) -> str:
         """The verdict on a statement: that of its claims together."""
-        return combine(self.evidence[c.id].verdict for c in self.covering(statement) if c.id in self.evidence)
+        covering = [c for c in self.covering(statement) if c.id in self.evidence]
+        return statement_verdict(statement, [(c, self.evidence[c.id].verdict) for c in covering])
 
     def decided(self, sentence: Sentence) -> list[tuple[Claim, Evidence]]:
         """The claims on a sentence that have evidence, with it."""
@@ -52,8 +59,12 @@ class Findings:
         return [(claim, self.evidence[claim.id]) for claim in claims if claim.id in self.evidence]
 
     def better(self, sentence: Sentence) -> list[str]:
-        """What should stand in place of a sentence."""
-        return [claim.corrects for claim, _ in self.decided(sentence) if claim.corrects]
+        """What should stand in place of a sentence, as far as the evidence decides it."""
+        return [
+            claim.corrects
+            for claim, evidence in self.decided(sentence)
+            if claim.corrects and evidence.verdict not in ("inconclusive", "not-decided")
+        ]
 
     def leads_to(self, sentence: Sentence) -> str:
         """Where the evidence on a sentence is, seen from the top of the book; empty without evidence."""
@@ -108,7 +119,7 @@ def load_findings(root: Path, published: Iterable[str]) -> tuple[Findings, dict[
             # The standard edition is the headline, unless a claim said beforehand that it needs the full one.
             wanted = "full" if name.startswith("full/") else None
             evidence |= {
-                id: e
+                id: shown(claims[id], e)
                 for id, e in evidence_of(notebook).items()
                 if id in claims and claims[id].profile == wanted
             }

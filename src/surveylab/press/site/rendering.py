@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from surveylab.claims import BADGES, LEVEL, Claim, Evidence
+from surveylab.claims import BADGES, FIRM, LEVEL, Claim, Evidence
 from surveylab.claims.render import factor, number, percent, plain, with_unit
 from surveylab.press.console import counted
 
@@ -38,6 +38,7 @@ def _environment() -> Environment:
         "LEVEL": LEVEL,
         "card_link": card_link,
         "counted": counted,
+        "firmness": firmness,
         "in_margins": in_margins,
         "numbers": numbers,
         "percent": percent,
@@ -51,6 +52,15 @@ def _environment() -> Environment:
         "markdown": markdown,
     }
     return environment
+
+
+def firmness(evidence: Evidence) -> str:
+    """Whether a verdict would come out again, in words; empty where no interval decides."""
+    if evidence.firmness is None or evidence.verdict in ("inconclusive", "not-decided"):
+        return ""
+    if evidence.firmness >= FIRM:
+        return "firm"
+    return f"not firm: again in {round(100 * evidence.firmness)} of 100 runs"
 
 
 def card_link(claim: Claim) -> str:

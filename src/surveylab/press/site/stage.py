@@ -100,7 +100,7 @@ def collect(root: Path) -> Staged:
         executed = f"executed/{name}"
         files[executed] = files[name]
         staged = _completed(notebook, name, findings, record)
-        add_header(staged, executed=executed, source=sources.get(page))
+        add_header(staged, findings.claims, executed=executed, source=sources.get(page))
         put_cards(staged, name, findings, named)
         files[name] = _json(staged)
     files["ledger.md"] = ledger.ledger(findings).encode()

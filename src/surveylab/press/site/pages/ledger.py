@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from surveylab.claims import BADGES, Claim, Evidence
+from surveylab.claims.reasons import BUDGET, REPEATS_NOT, UNDERTRAINED
 from surveylab.claims.registry import KINDS
 from surveylab.press.review_text import Chapter
 from surveylab.press.site.cards import population_means, told
@@ -79,8 +80,13 @@ def _bodies(chapter: Chapter, findings: Findings, shown: set[str]) -> list[dict[
 
 
 def _bounds(evidence: Evidence) -> str:
-    """What decides a claim at any margin: interval, outermost population means (in margins), direction."""
+    """What decides a claim at any margin: interval, outermost population means (in margins), direction.
+
+    Empty where no margin decides: without an interval, and where something else overrules it.
+    """
     if evidence.low is None or evidence.high is None or not evidence.margin:
+        return ""
+    if evidence.reason in (UNDERTRAINED, BUDGET, REPEATS_NOT):
         return ""
     means = population_means(evidence) or [evidence.low, evidence.high]
     ends = (evidence.low, evidence.high, min(means), max(means))

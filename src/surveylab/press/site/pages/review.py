@@ -8,13 +8,20 @@ from dataclasses import dataclass
 
 from docutils.nodes import make_id
 
-from surveylab.claims import BADGES, Claim, Evidence, evidence_of
+from surveylab.claims import BADGES, NOT_SEEN, Claim, Evidence, evidence_of
 from surveylab.press.project import Notebook, text_of
 from surveylab.press.review_text import Chapter, Sentence, chapters_of
-from surveylab.press.site.evidence import Findings
+from surveylab.press.site.evidence import Findings, shown
 from surveylab.press.site.rendering import render
 
-ANSWERS = ("Does not hold", "Holds in part", "Holds", "Known from the literature alone", "Open")
+ANSWERS = (
+    "Does not hold",
+    "Not seen in a small setting",
+    "Holds in part",
+    "Holds",
+    "Known from the literature alone",
+    "Open",
+)
 """In which order the front page gives its answers: first what a reader of the review would get wrong."""
 
 
@@ -62,8 +69,8 @@ def _corrected(chapter: Chapter, findings: Findings) -> Iterable[Held]:
             continue
         claims = findings.decided(sentence)
         verdict, better = findings.verdict(sentence.id), findings.better(sentence)
-        against = any(evidence.verdict == "contradicted" for _, evidence in claims)
-        if claims and (verdict in ("contradicted", "mixed") or against or better):
+        against = any(evidence.verdict in ("contradicted", NOT_SEEN) for _, evidence in claims)
+        if claims and (verdict in ("contradicted", NOT_SEEN, "mixed") or against or better):
             yield Held(sentence, verdict, claims, better)
 
 
@@ -77,7 +84,8 @@ def chapter_answers(notebook: Notebook, findings: Findings) -> str:
             heading = found[-1] if found else heading
             continue
         evidence = evidence_of({"cells": [cell]})
-        rows = [(findings.claims[id], e) for id, e in evidence.items() if id in findings.claims]
+        claims = findings.claims
+        rows = [(claims[id], shown(claims[id], e)) for id, e in evidence.items() if id in claims]
         if rows and parts and parts[-1][0] == heading:
             parts[-1][2].extend(rows)
         elif rows:
