@@ -220,7 +220,7 @@ def test_a_card_says_what_overrules_the_interval_and_what_each_arm_reached(make:
     assert "firm" not in text
 
 
-@pytest.mark.parametrize(("mean", "said"), [(5.0, "firm"), (2.0, "not firm: again in")])
+@pytest.mark.parametrize(("mean", "said"), [(5.0, "firm"), (2.1, "not firm: again in")])
 def test_a_card_says_whether_its_verdict_is_firm(make: Make, draw: Draw, mean: float, said: str) -> None:
     claim = make("experiment")
     evidence = judge(claim, draw(mean), profile="standard", seed=0, data=DATA)
