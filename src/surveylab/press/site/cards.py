@@ -12,7 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from surveylab.claims import NOT_SEEN, Arm, Change, Claim, Evidence, because
-from surveylab.claims.arms import has_learnt
+from surveylab.claims.arms import has_learnt, undertrained
 from surveylab.claims.reasons import BUDGET, REPEATS_NOT, UNDERTRAINED
 from surveylab.claims.render import factor, number, percent, plain, with_unit
 from surveylab.press.project import Notebook
@@ -122,7 +122,11 @@ def reason(evidence: Evidence) -> str:
         return f"The whole interval lies below −{size}{also}: the effect runs the other way.{small}"
     if verdict == "negligible":
         return f"The whole interval lies inside ±{size}: if there is an effect, it is too small to matter."
-    if evidence.reason in (UNDERTRAINED, BUDGET, REPEATS_NOT):
+    if evidence.reason == UNDERTRAINED:
+        names = undertrained(evidence.arms or {})
+        what = "no arm had" if len(names) == len(evidence.arms or {}) > 1 else f"{'; '.join(names)} had not"
+        return f"Undertrained: {what} finished learning."
+    if evidence.reason in (BUDGET, REPEATS_NOT):
         # The interval may decide, but something else speaks first.
         return _sentence(because(evidence) or "")
     if evidence.low is None or evidence.high is None or evidence.detectable is None:
