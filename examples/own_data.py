@@ -17,7 +17,7 @@ def network(norm) -> nn.Module:
 
 run = lab.begin(profile="standard")  # three populations of eight replicates
 rates = [2.0**k for k in range(-8, 3)]
-task = lab.Comparison(lab.Dataset.of(x, y), run.streams(), 8192, rates)
+task = lab.Comparison(lab.Dataset.of(x, y).to(run.device), run.streams(), 8192, rates)
 arms = {"BN": lab.Arm(partial(network, nn.BatchNorm1d)), "none": lab.Arm(partial(network, nn.Identity))}
 trained = {name: task.run(name, arm) for name, arm in arms.items()}  # each at its own best rates
 lab.compare({name: arm.score for name, arm in trained.items()}, "none")

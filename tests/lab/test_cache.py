@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -49,15 +52,35 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
+Repeat = Callable[..., list[Any]]
+
+
+@pytest.fixture
+def repeat(monkeypatch: pytest.MonkeyPatch) -> Repeat:
+    """Do something several times as if each were a run of its own, in which it comes first."""
+
+    def act(what: Callable[[], Any], times: int) -> list[Any]:
+        found = []
+        for _ in range(times):
+            monkeypatch.setattr(cache, "_calls", 0)
+            found.append(what())
+        return found
+
+    return act
+
+
 class Network(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(nn.Flatten(), nn.Linear(36, 4), nn.BatchNorm1d(4), nn.Dropout(0.2), nn.Linear(4, 3))
 
 
-def trained(name: str = "arm", *, samples: int = 40, rate: float = 0.1, **options: Any) -> lab.Trained:
+def trained(
+    name: str = "arm", *, samples: int = 40, rate: float = 0.1, arm: lab.Arm | None = None, **options: Any
+) -> lab.Trained:
+    cache._calls = 0 if arm is None else cache._calls  # as in a run of its own
     data = toy(dtype=torch.float32)
     comparison = lab.Comparison(data, lab.make_streams(0, 2), samples, [0.01, 0.1, 1.0], 20, 8, 8)
-    return comparison.run(name, lab.Arm(Network, 4), settings=[{"rate": rate}], **options)
+    return comparison.run(name, arm or lab.Arm(Network, 4), settings=[{"rate": rate}], **options)
 
 
 def test_what_is_loaded_equals_what_was_trained_to_the_bit(
@@ -124,7 +147,7 @@ def test_a_cell_run_twice_is_another_history(begin: Begin, notebook: Notebook, t
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path = tmp_path / "authors_own.py"
-    path.write_text("width = 1\n", encoding="utf-8")
+    edit(path, "width = 1\n", before=True)
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
     importlib.import_module("authors_own")
@@ -132,22 +155,83 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     del sys.modules["authors_own"]
 
 
+def edit(path: Path, text: str, *, before: bool) -> None:
+    """Write a file as if before, or after, this process began."""
+    path.write_text(text, encoding="utf-8")
+    moment = cache._STARTED + (-100 if before else 100)
+    os.utime(path, (moment, moment))
+
+
 def test_a_module_of_the_authors_counts(
-    begin: Begin, notebook: Notebook, trainings: list[str], module: Path
+    begin: Begin, notebook: Notebook, trainings: list[str], module: Path, repeat: Repeat
 ) -> None:
     begin()
-    trained()
-    trained()
+    repeat(lambda: trained(), 2)
     assert len(trainings) == 1
-    module.write_text("width = 2\n", encoding="utf-8")
-    trained()
+    edit(module, "width = 2\n", before=True)  # as another run would find it
+    repeat(lambda: trained(), 2)
     assert len(trainings) == 2
 
 
+def test_nothing_is_kept_where_a_loaded_file_was_edited_since(
+    begin: Begin, notebook: Notebook, trainings: list[str], module: Path, repeat: Repeat, tmp_path: Path
+) -> None:
+    begin()
+    edit(module, "width = 3\n", before=False)  # what is loaded is not what the file says
+    repeat(lambda: trained(), 2)
+    assert len(trainings) == 2 and not (tmp_path / "cache").exists()
+
+
 def test_the_library_is_read_from_its_files(tmp_path: Path) -> None:
-    assert len(cache._library()) == 64
-    root = Path(lab.__file__).parent
-    assert str(root / "noise.py") and cache._library() == cache._library()
+    for name in ("lab/noise.py", "press/cli.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        edit(tmp_path / name, "x = 1\n", before=True)
+    first = cache._library(tmp_path)
+    edit(tmp_path / "press/cli.py", "x = 2\n", before=True)
+    assert cache._library(tmp_path) == first  # the press decides no result
+    edit(tmp_path / "lab/noise.py", "x = 2\n", before=True)
+    assert cache._library(tmp_path) not in (first, None)
+    edit(tmp_path / "lab/noise.py", "x = 2\n", before=False)
+    assert cache._library(tmp_path) is None
+
+
+def test_arms_of_one_cell_under_one_name_are_told_apart(
+    begin: Begin, notebook: Notebook, trainings: list[str], repeat: Repeat
+) -> None:
+    """They may differ in what no checksum sees, such as the optimiser: the cells are the same each time."""
+    begin()
+
+    def both() -> list[float]:
+        plain = trained()
+        decayed = trained(arm=lab.Arm(Network, 4, partial(lab.sgd, weight_decay=0.5)))
+        return [float(arm.population.state["1.weight"].norm()) for arm in (plain, decayed)]
+
+    (first, second), again = repeat(both, 2)
+    assert first != second and again == [first, second] and len(trainings) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda task, arm: (replace(task, clip=0.1), arm),
+        lambda task, arm: (task, replace(arm, batch=8)),
+        lambda task, arm: (task, replace(arm, frozen=("1.weight",))),
+        lambda task, arm: (task, replace(arm, initial_state={"1.bias": torch.ones(4)})),
+        lambda task, arm: (replace(task, streams=lab.make_streams(5, 2)), arm),
+        lambda task, arm: (replace(task, data=replace(task.data, x=task.data.x * 2)), arm),
+        lambda task, arm: (replace(task, train=16), arm),
+    ],
+)
+def test_what_an_arm_starts_from_counts(
+    begin: Begin, notebook: Notebook, trainings: list[str], repeat: Repeat, change: Any
+) -> None:
+    begin()
+    task = lab.Comparison(toy(dtype=torch.float32), lab.make_streams(0, 2), 40, [0.01, 0.1, 1.0], 20, 8, 8)
+    arm = lab.Arm(Network, 4)
+    repeat(lambda: task.run("arm", arm, settings=[{"rate": 0.1}]), 1)
+    other, another = change(task, arm)
+    repeat(lambda: other.run("arm", another, settings=[{"rate": 0.1}]), 1)
+    assert len(trainings) == 2
 
 
 def test_a_callback_that_returns_nothing_is_there_for_what_it_does(

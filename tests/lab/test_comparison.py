@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from surveylab import lab
 from surveylab.lab.models import Norm, no_norm
+from surveylab.lab.session import current
 
 GRID = [2.0**-9, 2.0**-4, 2.0**-3, 2.0**-2, 2.0**0]
 # Each population has rates of its own.
@@ -151,6 +152,64 @@ def test_another_value_than_the_rate_can_be_tuned(comparison: lab.Comparison) ->
     assert trained.arm.optimizer.keywords["weight_decay"] == found[0]["weight_decay"]  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="must differ between populations in the rate alone"):
         wide.run("plain", arm, settings=[{"rate": 1.0, "weight_decay": float(k)} for k in range(3)])
+
+
+def test_a_grid_of_what_an_arm_cannot_take_is_an_error(comparison: lab.Comparison) -> None:
+    wide = replace(comparison, rates={"rate": GRID, "weight_decay": [0.0, 0.1]})
+    with pytest.raises(ValueError, match="values of weight_decay, which an Arm cannot take: give a function"):
+        wide.search("plain", PLAIN)
+
+
+def test_an_initial_state_of_the_runs_replicas_cannot_be_tuned_but_a_function_can(
+    comparison: lab.Comparison,
+) -> None:
+    stacked = {"1.weight": torch.rand(6, 8, 64)}
+    arm = replace(PLAIN, initial_state=stacked)
+    with pytest.raises(
+        ValueError, match=r"one entry a replica of the run \(1.weight\), .* function of the streams"
+    ):
+        comparison.search("plain", arm)
+    assert comparison.run("plain", arm, settings=[{"rate": 0.1}]).score.shape == (6,)
+
+    def drawn(streams: Sequence[lab.Stream]) -> dict[str, Tensor]:
+        rows = [torch.rand(8, 64, generator=stream.torch("probe")) for stream in streams]
+        return {"1.weight": torch.stack(rows)}
+
+    of_streams = replace(PLAIN, initial_state=drawn)
+    assert len(comparison.search("plain", of_streams)) == 3
+    same = {"1.weight": torch.rand(8, 64)}
+    assert len(comparison.search("plain", replace(PLAIN, initial_state=same))) == 3
+
+
+def test_targets_of_a_regression_need_a_metric_of_their_own() -> None:
+    x = torch.randn(80, 3, generator=torch.Generator().manual_seed(0))
+    data = lab.Dataset.of(x, x.sum(1, keepdim=True))
+    streams = lab.make_streams(0, 2)
+    with pytest.raises(ValueError, match=r"floating-point targets, .* minus_loss\(squared_error\)"):
+        lab.Comparison(data, streams, 320, GRID, 40, 16, 16)
+    metric = lab.minus_loss(lab.squared_error)
+    task = lab.Comparison(data, streams, 640, GRID, 40, 16, 16, metric=metric)
+    arm = lab.Arm(lambda: nn.Linear(3, 1), 8, objective=lab.supervised(lab.squared_error))
+    trained = task.run("linear", arm, settings=[{"rate": 0.0625}])
+    assert trained.score.min() > -0.2 and trained.training_accuracy is None
+    diverged = task.run("linear", arm, settings=[{"rate": 1e9}])
+    assert diverged.score.tolist() == [-1e9] * 6
+
+
+def test_how_replicas_ran_is_recorded(comparison: lab.Comparison) -> None:
+    comparison.run("plain", PLAIN)
+    assert current().strategies == {"plain": "vmap"}
+
+
+def test_outside_a_chapter_an_arm_is_tuned_when_it_is_run(shown: list[dict[str, Any]]) -> None:
+    data = lab.digits().standardised()
+    task = lab.Comparison(data, lab.make_streams(3, 2), 320, GRID[1:4], 64, 32, 50)
+    trained = task.run("mine", PLAIN)
+    assert set(trained.settings["rate"].tolist()) <= set(GRID[1:4])
+    low = replace(task, rates=[1e-9, 1e-8, 1e-7])
+    del shown[:]
+    low.run("mine", PLAIN)
+    assert "lies at the edge of its grid" in shown[0]["data"]["text/markdown"]
 
 
 def test_values_are_sought_on_other_seeds_by_scouts_of_each_population(

@@ -183,7 +183,7 @@ def test_prose_and_code_and_summary(begin: Begin, shown: Shown) -> None:
     begin()
     check_all()
     del shown[:]
-    lab.say("It gains **3 points**.")
+    lab.show_text("It gains **3 points**.")
     prose = shown.pop()["data"]
     assert prose["text/markdown"].startswith("It gains **3 points**.")
     assert prose["text/plain"] == "computed text"  # numbers that differ by machine are not compared

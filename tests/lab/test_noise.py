@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
 from scipy import stats
 from torch import Tensor, nn
 from torch.func import vmap
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from surveylab import lab
 from surveylab.lab import noise
@@ -49,9 +53,10 @@ def test_replicas_calls_draws_and_neighbours_are_independent() -> None:
         "shifts": noise.uniform(KEYS[0], 0, 1, N + 24).unfold(0, N, 1)[:24],
     }
     for name, rows in families.items():
+        if name != "shifts":  # of 2²⁴ numbers hardly two of 1,536 are the same
+            assert len(rows[:, :64].unique()) > 0.99 * rows[:, :64].numel(), name
         correlation = torch.corrcoef(rows.double()) - torch.eye(24)
         assert correlation.abs().max() < 5 / N**0.5, name
-        assert len(rows[:, :64].unique()) > 0.99 * rows[:, :64].unique().numel(), name
 
 
 def test_no_two_of_many_keys_give_the_same_numbers() -> None:
@@ -134,3 +139,39 @@ def test_a_generator_of_ones_own_is_left_to_torch() -> None:
     expected = torch.rand(4, generator=torch.Generator().manual_seed(3))
     with Noise(KEYS[0], 0):
         assert torch.equal(torch.rand(4, generator=own), expected)
+
+
+def test_attention_with_dropout_is_by_its_definition_and_vectorises() -> None:
+    query, key, value = (torch.randn(24, 2, 5, 4) for _ in range(3))
+
+    def attend(own: Tensor, q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Tensor:
+        with Noise(own, 0):
+            return F.scaled_dot_product_attention(q, k, v, **options)
+
+    # Nothing dropped in effect: a probability so small that no element falls.
+    for options in (
+        {},
+        {"is_causal": True},
+        {"attn_mask": torch.rand(5, 5).round().bool() | torch.eye(5).bool()},
+    ):
+        found = attend(KEYS[0], query[0], key[0], value[0], dropout_p=1e-9, **options)
+        torch.testing.assert_close(
+            found, F.scaled_dot_product_attention(query[0], key[0], value[0], **options)
+        )
+    together = vmap(partial(attend, dropout_p=0.5), randomness="error")(KEYS, query, key, value)
+    for r in range(24):
+        torch.testing.assert_close(together[r], attend(KEYS[r], query[r], key[r], value[r], dropout_p=0.5))
+    assert not torch.allclose(together, F.scaled_dot_product_attention(query, key, value))
+
+
+def test_dropout_under_checkpointing_is_refused_not_wrong() -> None:
+    model = lambda x: nn.Dropout(0.5)(x).square().sum()  # noqa: E731
+    x = torch.ones(8, requires_grad=True)
+    with (
+        pytest.raises(RuntimeError, match="a layer draws random numbers under"),
+        Noise(KEYS[0], 0),
+    ):
+        checkpoint(model, x, use_reentrant=False)
+    with Noise(KEYS[0], 0):
+        checkpoint(lambda x: x.square().sum(), x, use_reentrant=False).backward()
+    torch.testing.assert_close(x.grad, torch.full((8,), 2.0))

@@ -284,6 +284,73 @@ def test_a_batchs_random_numbers_are_the_replicas_own() -> None:
     assert not torch.equal(drawn(STREAMS, 4)[0], uniform)
 
 
+def test_the_draws_of_a_step_are_independent() -> None:
+    nothing = torch.zeros(3, 2)
+    batch = lab.Batch(nothing, nothing, 0, 9, STREAMS)
+    draws = [batch.rand(4000), batch.rand(4000), batch.randn(4000), batch.randn(4000)]
+    rows = torch.stack([draw[0] for draw in draws] + [draws[2][0].square()])
+    assert (torch.corrcoef(rows) - torch.eye(5))[torch.triu(torch.ones(5, 5), 1) > 0][:-2].abs().max() < 0.08
+    assert draws[0][0, 0] != batch.rand(1)[0, 0]
+
+
+def test_an_adversarial_objective_can_also_be_evaluated() -> None:
+    def fast_gradient_sign(population: lab.Population, batch: lab.Batch) -> Tensor:
+        x = batch.x.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(lab.cross_entropy(population(x), batch.y).sum(), x)
+        return lab.cross_entropy(population(x + 0.1 * slope.sign()), batch.y)
+
+    population, split = small()
+    lab.train(population, split, fast_gradient_sign, steps=4, batch=4, rates=0.01)
+    worse = lab.mean_loss(population, split, split.test, fast_gradient_sign)
+    assert not worse.requires_grad
+    assert (worse > lab.mean_loss(population, split, split.test)).all()
+
+
+def test_the_mean_loss_of_tokens_is_over_those_that_count() -> None:
+    class Echo(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.logits = nn.Parameter(torch.randn(5, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.logits[x]
+
+    x = torch.randint(0, 5, (6, 4))
+    y = torch.randint(0, 3, (6, 4))
+    y[:3, 1:] = -100
+    data = lab.Dataset.of(x, y)
+    every = torch.arange(6).expand(3, 6)
+    split = lab.Split(data, every, every, every)
+    population = lab.Population(Echo, STREAMS)
+    whole = lab.cross_entropy(population(x[every]), y[every]).detach()
+    for chunk in (1, 2, 6):
+        assert_close(lab.mean_loss(population, split, every, chunk=chunk), whole)
+
+
+def test_parameter_groups_keep_their_own_options() -> None:
+    def grouped(parameters: list[Tensor], lr: float) -> torch.optim.Optimizer:
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 2], "weight_decay": 0.5},
+            {"params": [p for p in parameters if p.ndim <= 2], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW([group for group in groups if group["params"]], lr=lr)
+
+    population, split = small()
+    plain, _ = small()
+    lab.train(population, split, steps=20, batch=4, rates=torch.tensor(RATES), optimizer=grouped)
+    lab.train(
+        plain,
+        split,
+        steps=20,
+        batch=4,
+        rates=torch.tensor(RATES),
+        optimizer=partial(torch.optim.AdamW, weight_decay=0.0),
+    )
+    assert (population.state["1.weight"].norm() < plain.state["1.weight"].norm()) and population.state[
+        "1.weight"
+    ].ndim == 3
+
+
 def test_an_objective_of_ones_own_trains_with_the_one_loop() -> None:
     """Mixup: what it needs beyond a loss on labels is in the batch."""
     seen: list[int] = []
@@ -375,6 +442,8 @@ BAD: list[tuple[Callable[[], Any], str]] = [
     (lambda: bad(rates=torch.ones(2)), r"one number or one a replica \(3\); got \(2,\)"),
     (lambda: bad(rates=torch.ones(3, 1)), r"got \(3, 1\)"),
     (lambda: bad(frozen=["2.weight"]), "frozen names no parameter: 2.weight; there are 1.weight, 1.bias"),
+    (lambda: bad(frozen=["1.weight", "1.bias"]), "frozen leaves no parameter to train"),
+    (lambda: bad(frozen="0.weight"), "frozen names no parameter: 0.weight"),
     (
         lambda: bad(objective=lambda population, batch: population(batch.x).sum()),
         r"objective must give one loss a replica \(3\); got \(\)",

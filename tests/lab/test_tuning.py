@@ -94,12 +94,35 @@ def test_a_short_grid_needs_one_stage() -> None:
     assert found.best == [{"rate": 0.5}] * 2 and [share for share, _ in trial.asked] == [1.0]
 
 
-def test_other_axes_take_one_value_for_all_populations() -> None:
-    trial = Trial(0.5, 1.0)
-    grid = GRID | {"weight_decay": [0.0, 0.1, 1.0]}
-    found = module.search("arm", grid, STREAMS, trial)
+def test_other_axes_end_as_one_value_for_all_populations() -> None:
+    """What a regulariser is worth shows at the whole budget: early on none of it seems best."""
+
+    def trial(trials: Sequence[tuple[lab.Stream, Point]], share: float) -> Tensor:
+        scores = []
+        for stream, point in trials:
+            distance = abs(torch.tensor(point["rate"] / (0.5, 1.0)[stream.population]).log2().item())
+            worth = point["weight_decay"] * (1 if share == 1 else -1)
+            scores.append(10 - distance + worth)
+        return torch.tensor(scores)
+
+    found = module.search("arm", GRID | {"weight_decay": [0.0, 0.1, 1.0]}, STREAMS, trial)
     assert found.best == [{"rate": 0.5, "weight_decay": 1.0}, {"rate": 1.0, "weight_decay": 1.0}]
-    assert len(trial.asked[0][1]) == 2 * 8 * 3 * 4 and len(trial.asked[1][1]) == 2 * 3 * 4
+    assert [len(tried) for tried in found.stages[1]["points"]] == [3, 3]
+
+
+def test_with_two_values_of_another_axis_the_better_one_has_two_rates_left() -> None:
+    trial = Trial(0.5, 1.0)
+    found = module.search("arm", GRID | {"weight_decay": [0.0, 1.0]}, STREAMS, trial)
+    for tried in found.stages[1]["points"]:
+        assert sorted(point["weight_decay"] for point in tried) == [0.0, 1.0, 1.0]
+    assert len({point["weight_decay"] for point in found.best}) == 1
+
+
+def test_whole_numbers_stay_whole() -> None:
+    found = module.search(
+        "arm", {"rate": [0.1, 1.0, 10.0], "batch": [8, 16]}, STREAMS, lambda t, s: torch.ones(len(t))
+    )
+    assert isinstance(found.best[0]["batch"], int)
 
 
 def test_of_equal_scores_the_lower_rate_is_taken() -> None:
@@ -223,18 +246,10 @@ def test_smoke_may_end_at_the_edge(tuning: Path, begin: Begin) -> None:
 def test_an_axis_of_two_values_has_no_edge() -> None:
     grid = {"rate": [0.1, 1.0, 10.0], "nesterov": [0.0, 1.0]}
     assert module.at_edge(grid, [{"rate": 1.0, "nesterov": 1.0}]) is None
+    decay = {"rate": [0.1, 1.0, 10.0], "weight_decay": [0.0, 0.1, 1.0]}
+    assert module.at_edge(decay, [{"rate": 1.0, "weight_decay": 0.0}]) is None  # nothing lies below zero
+    assert module.at_edge(decay, [{"rate": 1.0, "weight_decay": 1.0}]) is not None
     assert (
         module.at_edge(grid, [{"rate": 10.0, "nesterov": 1.0}])
         == "the best rate 10 lies at the edge of its grid"
     )
-
-
-# ------------------------------------------------------------------------------------ outside a chapter
-
-
-def test_outside_a_chapter_an_arm_is_tuned_when_it_is_run() -> None:
-    trial = Trial(1.0)
-    assert module.settings("mine", GRID, lab.make_streams(3, 8), trial) == [{"rate": 1.0}] * 3
-    streams = {stream for _, trials in trial.asked for stream, _ in trials}
-    assert {stream.seed for stream in streams} == {1003}  # never on the run's own
-    assert {stream.population for stream in streams} == {0, 1, 2} and len(streams) == 12

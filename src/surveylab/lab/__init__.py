@@ -22,7 +22,7 @@ From data of one's own to a judged comparison, in any script or notebook (``exam
 
     run = lab.begin(profile="standard")  # three populations of eight replicates
     rates = [2.0**k for k in range(-8, 3)]
-    task = lab.Comparison(lab.Dataset.of(x, y), run.streams(), 8192, rates)
+    task = lab.Comparison(lab.Dataset.of(x, y).to(run.device), run.streams(), 8192, rates)
     arms = {"BN": lab.Arm(partial(network, nn.BatchNorm1d)), "none": lab.Arm(partial(network, nn.Identity))}
     trained = {name: task.run(name, arm) for name, arm in arms.items()}  # each at its own best rates
     lab.compare({name: arm.score for name, arm in trained.items()}, "none")
@@ -31,7 +31,7 @@ From data of one's own to a judged comparison, in any script or notebook (``exam
 
 from surveylab.lab import models, plots, schedules
 from surveylab.lab.candidate import CandidateError, compare, load_candidate
-from surveylab.lab.comparison import Arm, Comparison, Trained, percent_right, slope, steps_to
+from surveylab.lab.comparison import Arm, Comparison, Trained, minus_loss, percent_right, slope, steps_to
 from surveylab.lab.data import (
     BASELINES,
     Baseline,
@@ -52,7 +52,7 @@ from surveylab.lab.data import (
     pycode,
     scenes,
 )
-from surveylab.lab.evidence import NotReproducedError, check, say, show_source, summary
+from surveylab.lab.evidence import NotReproducedError, check, show_source, show_text, summary
 from surveylab.lab.objectives import Batch, Objective, cross_entropy, squared_error, supervised
 from surveylab.lab.population import Population
 from surveylab.lab.session import DeviceError, Run, begin, current
@@ -98,6 +98,7 @@ __all__ = [
     "load_candidate",
     "make_streams",
     "mean_loss",
+    "minus_loss",
     "mnist",
     "mnist1d",
     "mnist_8x8",
@@ -109,11 +110,11 @@ __all__ = [
     "predict",
     "progress",
     "pycode",
-    "say",
     "scenes",
     "schedules",
     "sgd",
     "show_source",
+    "show_text",
     "slope",
     "squared_error",
     "steps_to",

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from surveylab.claims.intervals import student_interval
 from surveylab.claims.render import number
-from surveylab.lab.evidence import say
+from surveylab.lab.evidence import show_text
 from surveylab.lab.output import COMPUTED, show
 from surveylab.lab.population import Population
 from surveylab.lab.streams import make_streams
@@ -59,7 +59,7 @@ def load_candidate(
         if shape is not None:
             trial.layer(made, torch.Size(shape))
             remarks += trial.population(torch.Size(shape))
-    say(" ".join(remarks))
+    show_text(" ".join(remarks))
     return found
 
 

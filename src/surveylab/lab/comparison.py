@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from surveylab.lab import cache, tuning
 from surveylab.lab.data import Dataset, Split
-from surveylab.lab.evidence import say
-from surveylab.lab.objectives import Objective
+from surveylab.lab.evidence import show_text
+from surveylab.lab.objectives import Loss, Objective, supervised
 from surveylab.lab.population import Population
 from surveylab.lab.schedules import Schedule, linear
 from surveylab.lab.session import active
@@ -25,6 +25,8 @@ from surveylab.lab.tuning import Grid, Point
 MakeArm = Callable[..., "Arm"]
 # The rate rises over a tenth of the steps and falls linearly to zero.
 WARMED = linear(warmup=0.1)
+# The score of a loss that is not finite.
+WORST = -1e9
 # Replicas that a sweep trains at a time: more would not fit a processor's cache.
 TOGETHER = 48
 
@@ -38,8 +40,9 @@ class Arm:
         batch: Examples a step. Every arm sees the same number of samples; a smaller batch takes more steps.
         optimizer: Makes the optimiser, as for `surveylab.lab.train`.
         objective: One loss a replica; the cross-entropy by default.
-        initial_state: Stacked parameters and buffers to begin with, by name, in place of those that ``build``
-            draws: pretrained weights, for example.
+        initial_state: Parameters and buffers to begin with, by name, in place of those that ``build`` draws:
+            pretrained weights, for example. The same for all replicas; or a function that gives those of the
+            replicas with the given streams, (R, …).
         frozen: Names of parameters that are not trained.
     """
 
@@ -47,7 +50,7 @@ class Arm:
     batch: int = 16
     optimizer: MakeOptimizer = sgd
     objective: Objective | None = None
-    initial_state: Mapping[str, Tensor] | None = None
+    initial_state: Mapping[str, Tensor] | Callable[[Sequence[Stream]], Mapping[str, Tensor]] | None = None
     frozen: Sequence[str] = ()
 
 
@@ -146,6 +149,20 @@ class _Transformed:
         return self.transform(x), y
 
 
+def minus_loss(loss: Loss) -> Metric:
+    """A metric: minus a loss of what the model returns, higher is better; the worst there is if it diverged.
+
+    Args:
+        loss: Maps outputs and targets to (R,), such as `surveylab.lab.squared_error`.
+    """
+
+    def metric(population: Population, split: Split, index: Tensor) -> Tensor:
+        found = -mean_loss(population, split, index, supervised(loss))
+        return found.nan_to_num(nan=WORST, neginf=WORST, posinf=WORST)
+
+    return metric
+
+
 def percent_right(population: Population, split: Split, index: Tensor) -> Tensor:
     """Accuracy in per cent, (R,)."""
     return 100 * accuracy(population, split, index)
@@ -186,6 +203,11 @@ class Comparison:
     split: Split = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if self.data.y.is_floating_point() and self.metric is percent_right:
+            raise ValueError(
+                f"{self.data.name} has floating-point targets, of which there is no accuracy: give a metric, "
+                "such as minus_loss(squared_error), and arms with objective=supervised(squared_error)"
+            )
         if self.target is not None and self.every < 1:
             raise ValueError(f"every must be at least 1 where a target is to be reached; got {self.every}")
         sizes = {"train": self.train, "validation": self.validation, "test": self.test}
@@ -195,13 +217,16 @@ class Comparison:
     def grid(self) -> dict[str, list[float]]:
         """The values to try, by name."""
         grid = self.rates if isinstance(self.rates, Mapping) else {"rate": self.rates}
-        return {name: [float(value) for value in values] for name, values in grid.items()}
+        return {name: list(values) for name, values in grid.items()}
 
     def settings(self, name: str, arm: Arm | MakeArm) -> list[Point]:
         """The values at which an arm trains, one `Point` a population: by `surveylab.lab.tuning`'s rules.
 
-        In a chapter they are those of its tuning file; elsewhere they are sought at once.
+        In a chapter they are those of its tuning file; elsewhere they are sought at once, on other seeds.
         """
+        run = active()
+        if run is None or not run.registered:
+            return self.search(name, arm)
         return tuning.settings(name, self.grid, self.streams, self._trial(arm))
 
     def search(self, name: str, arm: Arm | MakeArm) -> list[Point]:
@@ -215,7 +240,7 @@ class Comparison:
         if (edge := tuning.at_edge(found.grid, found.best)) is not None and (
             run is None or run.profile != "smoke"
         ):
-            say(f"Of {name}, {edge}; see beyond it.")
+            show_text(f"Of {name}, {edge}; see beyond it.")
         return found.best
 
     def run(
@@ -244,11 +269,20 @@ class Comparison:
             raise ValueError(
                 f"{name}: settings must differ between populations in the rate alone; got {settings}"
             )
-        chosen = arm if isinstance(arm, Arm) else arm(**others)
-        # While rates are being sought, what arms give is nobody's evidence; an observer wants all of it.
+        chosen = self._made(arm, others)
+        # While rates are being sought, results are not used; an observer needs the whole run.
         share = tuning.SHORT if tuning.is_tuning() and callback is None else 1.0
-        key = cache.key_of(name, [points, self.samples, every], self.data.source["sha256"])
         population = self._population(chosen, self.streams)
+        key = cache.key_of(
+            name,
+            [points, self.samples, every, chosen.batch, self.clip, list(chosen.frozen)],
+            *population.state.values(),
+            *population.buffers.values(),
+            self.data.x,
+            self.data.y,
+            self.split.train,
+            self.split.validation,
+        )
         history = cache.load(key, population)
         if history is None:
             history = self._fit(
@@ -262,6 +296,9 @@ class Comparison:
                 callback=callback,
             )
             cache.save(key, population, history)
+        if (run := active()) is not None:
+            x, _ = self.split.get(self.split.train[:, : chosen.batch])
+            run.strategies[name] = population.train().plan(x)
         values = {key: torch.tensor([point[key] for point in points]) for key in points[0]}
         return Trained(name, chosen, population, self.split, values, history, self.metric)
 
@@ -282,7 +319,7 @@ class Comparison:
             for place, (_, point) in enumerate(trials):
                 groups.setdefault(tuple(sorted(tuning.without_rate(point).items())), []).append(place)
             for other, places in groups.items():
-                chosen = arm if isinstance(arm, Arm) else arm(**dict(other))
+                chosen = self._made(arm, dict(other))
                 for part in (places[k : k + TOGETHER] for k in range(0, len(places), TOGETHER)):
                     streams = [trials[place][0] for place in part]
                     split = self.data.split(streams, train=self.train, validation=self.validation, test=0)
@@ -302,7 +339,30 @@ class Comparison:
 
     def _population(self, arm: Arm, streams: Sequence[Stream]) -> Population:
         population = Population(arm.build, streams, device=self.data.x.device)
-        return population if arm.initial_state is None else population.load(arm.initial_state)
+        state = arm.initial_state
+        if state is None:
+            return population
+        if callable(state):
+            return population.load(state(streams))
+        own = {**population.state, **population.buffers}
+        stacked = [name for name, value in state.items() if name in own and value.ndim == own[name].ndim]
+        if stacked and list(streams) != list(self.streams):
+            raise ValueError(
+                f"initial_state has one entry a replica of the run ({', '.join(stacked)}), and tuning trains "
+                "others: give a function of the streams, or the settings"
+            )
+        return population.load(state)
+
+    def _made(self, arm: Arm | MakeArm, others: Point) -> Arm:
+        """The arm at values other than the rate."""
+        if not isinstance(arm, Arm):
+            return arm(**others)
+        if others:
+            raise ValueError(
+                f"the grid has values of {', '.join(others)}, which an Arm cannot take: give a function of "
+                "them that makes the arm"
+            )
+        return arm
 
     def _fit(
         self,

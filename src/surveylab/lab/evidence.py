@@ -6,7 +6,7 @@ import ast
 import inspect
 import os
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from surveylab.claims import (
     run_of,
     same_machine,
 )
+from surveylab.claims.arms import POINTS, has_learnt
 from surveylab.claims.intervals import student_interval
 from surveylab.claims.render import number, result
 from surveylab.lab import tuning
@@ -69,7 +70,7 @@ def check(
     """
     run = active()
     if run is None or not run.registered:
-        _show_unregistered(claim, values)
+        _show_unregistered(claim, values, arms or {})
         return
     if claim not in run.claims:
         near = get_close_matches(claim, run.claims, n=1)
@@ -88,7 +89,14 @@ def check(
     elif isinstance(values, torch.Tensor):
         values = values.detach().double().cpu().flatten().tolist()
     source = data.source if data is not None else None
-    known = None if arms is None else {name: _arm(run, trained) for name, trained in arms.items()}
+    known = (
+        None
+        if arms is None
+        else {
+            name: _arm(trained, lambda values: run.by_population(values).tolist())
+            for name, trained in arms.items()
+        }
+    )
     evidence = judge(entry, values, profile=run.profile, seed=run.seed, data=source, arms=known)
     if os.environ.get("SURVEYLAB_VERIFY") and run.profile != "smoke":
         evidence = _reproduced(run, evidence)
@@ -101,18 +109,14 @@ def check(
     )
 
 
-def _arm(run: Run, trained: Trained) -> Arm:
-    """What the rules want to know of an arm."""
-
-    def populations(values: torch.Tensor) -> list[list[float]]:
-        return [[float(value) for value in row] for row in run.by_population(values).tolist()]
-
+def _arm(trained: Trained, populations: Callable[[torch.Tensor], list[list[float]]]) -> Arm:
+    """What the rules want to know of an arm; its values one a replicate are laid out by population."""
     accuracy = trained.training_accuracy
     return Arm(
         values=populations(trained.score),
         loss=populations(trained.training_loss),
         accuracy=None if accuracy is None else populations(accuracy),
-        curve=_curve(trained.history.losses.mean(1)),
+        curve=_curve(trained.history.losses.mean(1)) if len(trained.history.losses) >= POINTS else None,
     )
 
 
@@ -123,12 +127,12 @@ def _curve(losses: torch.Tensor, points: int = 32) -> list[list[float]]:
     return [[float(end), float(part.mean())] for end, part in zip(ends, parts, strict=True)]
 
 
-def say(text: str) -> None:
+def show_text(text: str) -> None:
     """Show a paragraph of Markdown whose numbers the run has just computed."""
     show({"text/plain": "computed text", "text/markdown": text + COMPUTED})
 
 
-def _show_unregistered(claim: str, values: Any) -> None:
+def _show_unregistered(claim: str, values: Any, arms: Mapping[str, Trained]) -> None:
     """Estimate and interval of values that no registered claim awaits."""
     if values is None:
         raise ValueError(f"{claim}: values must be given, one a replicate; it is no claim of the book's")
@@ -138,7 +142,9 @@ def _show_unregistered(claim: str, values: Any) -> None:
     low, high = (number(end) for end in student_interval(array))
     mean = number(float(array.mean()))
     text = f"{claim}: {mean} [{low}, {high}], mean and 99 % interval of {len(array)} values"
-    show({"text/plain": f"{text}; not registered, so without a verdict"})
+    late = [name for name, arm in arms.items() if not has_learnt(_arm(arm, lambda row: [row.tolist()]))]
+    remark = f"; not finished learning: {', '.join(late)}" if late else ""
+    show({"text/plain": f"{text}; not registered, so without a verdict{remark}"})
 
 
 def _reproduced(run: Run, again: Evidence) -> Evidence:
@@ -186,4 +192,8 @@ def summary() -> None:
     ]
     table = "\n".join(["| claim | verdict | estimate and 99 % interval |", "|---|---|---|", *rows])
     lines = [f"{render_text(evidence)} {result(evidence)}".rstrip() for evidence in run.evidence.values()]
-    show({"text/plain": "summary", "text/markdown": table}, plain="\n".join(lines))
+    show(
+        {"text/plain": "summary", "text/markdown": table},
+        {"surveylab": {"strategies": run.strategies}},  # how replicas ran is part of the provenance
+        plain="\n".join(lines),
+    )

@@ -14,7 +14,9 @@ probability within :math:`10^{-3}` or so of one half. Tests hold uniformity and 
 cryptography.
 
 Inside `Noise`, torch's own random functions and layers draw this way: ``F.dropout`` and its kin, ``rand``,
-``randn``, ``bernoulli``, ``randint``, ``randperm``, their ``_like`` and in-place forms.
+``randn``, ``bernoulli``, ``randint``, ``randperm``, their ``_like`` and in-place forms, and attention
+with dropout. What draws behind a function of torch's own, such as ``multi_head_attention_forward``, is out of
+its reach: such a model runs in the loop, where each replica draws from a generator of its own.
 """
 
 from __future__ import annotations
@@ -118,13 +120,23 @@ class Noise(TorchFunctionMode):
     def _draw(
         self, distribution: Callable[..., Tensor], shape: Sequence[int], dtype: torch.dtype | None
     ) -> Tensor:
-        self.draws += 1
+        self._next()
         dtype = dtype or torch.get_default_dtype()
         return distribution(self.key, self.call, self.draws, math.prod(shape), dtype).view(tuple(shape))
 
+    def _next(self) -> None:
+        """Count a draw. Under activation checkpointing the second pass would draw other numbers: refuse."""
+        hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
+        if hooks is not None and "checkpoint" in getattr(hooks[0], "__qualname__", ""):
+            raise RuntimeError(
+                "a layer draws random numbers under torch.utils.checkpoint, whose second pass a population "
+                "cannot give the same numbers: checkpoint a part without dropout, or none"
+            )
+        self.draws += 1
+
     def keep(self, shape: Sequence[int], p: float) -> Tensor:
         """True with probability 1 - p: which elements dropout leaves."""
-        self.draws += 1
+        self._next()
         bits = _shift(random_bits(self.key, self.call, self.draws, math.prod(shape)), 1)
         return (bits >= round(p * 2**31)).view(tuple(shape))
 
@@ -210,6 +222,35 @@ def _normal_(noise: Noise, input: Tensor, mean: float = 0.0, std: float = 1.0, *
     return input.copy_(noise.normal(input.shape, input.dtype) * std + mean)
 
 
+def _exponential_(noise: Noise, input: Tensor, lambd: float = 1.0, **rest: Any) -> Tensor:
+    del rest
+    return input.copy_(-torch.log1p(-noise.uniform(input.shape, input.dtype)) / lambd)
+
+
+def _attention(
+    noise: Noise,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    **rest: Any,
+) -> Tensor:
+    """Scaled dot-product attention; with dropout by its definition, without it torch's own kernel."""
+    options = {"attn_mask": attn_mask, "is_causal": is_causal, "scale": scale, **rest}
+    if dropout_p == 0 or rest.get("enable_gqa"):
+        return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout_p, **options)
+    scores = query @ key.transpose(-1, -2) * (scale or query.shape[-1] ** -0.5)  # (…, L, S)
+    if is_causal:
+        attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if attn_mask is not None:
+        masked = attn_mask.dtype == torch.bool
+        scores = scores.masked_fill(~attn_mask, -math.inf) if masked else scores + attn_mask
+    return _dropout(noise, scores.softmax(-1), dropout_p) @ value
+
+
 _RULES: dict[Callable[..., Any], Callable[..., Tensor]] = {
     F.dropout: _dropout,
     torch.dropout: lambda noise, input, p, train: _dropout(noise, input, p, train),
@@ -227,4 +268,6 @@ _RULES: dict[Callable[..., Any], Callable[..., Tensor]] = {
     Tensor.bernoulli_: _bernoulli_,
     Tensor.uniform_: _uniform_,
     Tensor.normal_: _normal_,
+    Tensor.exponential_: _exponential_,
+    F.scaled_dot_product_attention: _attention,
 }

@@ -16,18 +16,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from surveylab.lab import noise
+from surveylab.lab.data.dataset import IGNORED
 from surveylab.lab.population import Population
 from surveylab.lab.streams import Stream
 
 # Axis legend: R replicas, B examples, K classes, T tokens.
-IGNORED = -100  # the label of a position that does not count, as in torch
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,18 +46,21 @@ class Batch:
     step: int
     steps: int
     streams: Sequence[Stream]
+    _draws: list[int] = field(default_factory=list, repr=False)
 
     def rand(self, *shape: int) -> Tensor:
-        """Uniform random numbers on [0, 1), (R, …) of the given shape: the same at every call in a step."""
+        """Uniform random numbers on [0, 1), (R, …) of the given shape; each call gives new ones."""
         return self._draw(noise.uniform, shape)
 
     def randn(self, *shape: int) -> Tensor:
-        """Standard normal random numbers, (R, …) of the given shape: the same at every call in a step."""
+        """Standard normal random numbers, (R, …) of the given shape; each call gives new ones."""
         return self._draw(noise.normal, shape)
 
     def _draw(self, distribution: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
         key = noise.keys(self.streams, "objective", self.x.device)
-        return distribution(key, self.step, 0, math.prod(shape)).view(len(self.streams), *shape)
+        self._draws.append(math.prod(shape))
+        drawn = distribution(key, self.step, len(self._draws), self._draws[-1])
+        return drawn.view(len(self.streams), *shape)
 
 
 Objective = Callable[[Population, Batch], Tensor]
@@ -80,7 +83,13 @@ def supervised(loss: Loss | None = None) -> Objective:
 
 def first(outputs: Any) -> Tensor:
     """The first of a model's outputs, or the only one."""
-    return outputs[0] if isinstance(outputs, tuple | list) else outputs
+    found = outputs[0] if isinstance(outputs, tuple | list) else outputs
+    if not isinstance(found, Tensor):
+        raise TypeError(
+            f"the model returns {type(outputs).__name__}: return a tensor or a tuple that begins with one, "
+            "or give an objective and a metric of your own"
+        )
+    return found
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

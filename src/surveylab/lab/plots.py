@@ -154,7 +154,7 @@ def sweep_table(
 ) -> Figure:
     """Every arm, a row, at every rate, a column: its mean score, and how many populations chose the rate.
 
-    The upper number is the mean score of all populations' scouts after the first part of the budget, the
+    The upper number is the mean score over all populations after the first part of the budget, the
     lower that of those which tried the rate for all of it, with a star where it is within two standard errors
     of the row's best. Shades compare within a row. Outlined rates were chosen, by as many populations
     as the corner says.

@@ -251,8 +251,9 @@ class Population:
         """Operations of one replica's matrix products and convolutions: the mean weighted by size."""
         own = [value[0].clone() for value in (*self.state.values(), *self.buffers.values())]
         first = tree_map(lambda value: value[0], inputs)
+        seeded = _seeded(self.streams[0], self.calls, self.device)  # a look must leave no trace
         try:
-            with _Operations() as counted:
+            with seeded, _Operations() as counted:
                 self._one(own, Noise(self._keys[0], self.calls), first)
         except Exception:  # what is wrong with the model or its inputs is said by the call itself
             return 0.0

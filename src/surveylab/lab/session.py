@@ -63,6 +63,7 @@ class Run:
         root: The project's folder; without a checkout, what the installed package carries of it.
         claims: The book's claims, by id.
         evidence: What has been checked so far, by claim.
+        strategies: How the replicas of each arm ran, ``"vmap"`` or ``"loop"``.
     """
 
     chapter: str | None
@@ -72,6 +73,7 @@ class Run:
     root: Path
     claims: dict[str, Claim]
     evidence: dict[str, Evidence] = field(default_factory=dict)
+    strategies: dict[str, str] = field(default_factory=dict)
 
     @property
     def registered(self) -> bool:
@@ -168,8 +170,12 @@ def _book(chapter: str | None) -> tuple[Path, dict[str, Claim]]:
         raise
     claims = {} if chapter is None else load_claims(root / "book" / "claims")
     known = claims_files(root / "book" / "claims")
-    if chapter is not None and chapter not in known and (near := get_close_matches(chapter, known, n=1)):
-        raise ValueError(f"chapter {chapter!r} has no claims in the book; did you mean {near[0]!r}?")
+    if chapter is not None and chapter not in known:
+        sections = {name.partition("/")[0] for name in known}
+        near = get_close_matches(chapter, known, n=1)
+        # Only in what is nearly a section of the book: work of one's own may have a chapter's name.
+        if near and get_close_matches(chapter.partition("/")[0], sections, n=1, cutoff=0.8):
+            raise ValueError(f"chapter {chapter!r} has no claims in the book; did you mean {near[0]!r}?")
     return root, claims
 
 
@@ -181,7 +187,7 @@ def _outlook(run: Run) -> str:
         record = provenance_of(read_notebook(published))
     except RecordError:
         record = {}
-    standard = "standard takes about two minutes on two cores"
+    standard = "standard takes some minutes on one core"
     if record.get("duration"):
         processor = str(record.get("machine", {}).get("processor")).partition(",")[0]
         standard = f"standard took {record['duration']:.0f} s when it was published ({processor})"

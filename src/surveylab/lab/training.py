@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from surveylab.lab.data import Split
-from surveylab.lab.objectives import IGNORED, Batch, Objective, first, supervised
+from surveylab.lab.data.dataset import IGNORED
+from surveylab.lab.objectives import Batch, Objective, first, supervised
 from surveylab.lab.population import Population
 from surveylab.lab.schedules import Schedule, linear
 from surveylab.lab.streams import Stream
@@ -95,7 +96,7 @@ def train(
         batch: Examples a step.
         rates: The learning rate η, one for all or one a replica (R,).
         optimizer: Makes the optimiser from parameters and ``lr``: a class, or one with options,
-            ``partial(AdamW, weight_decay=0.1)``.
+            ``partial(AdamW, weight_decay=0.1)``. Parameters come stacked, with a leading dimension R.
         schedule: The factor λ of the rate by step (`surveylab.lab.schedules`); by default linear to zero.
         clip: Shorten a replica's gradient to this norm if it is longer, as `torch.nn.utils.clip_grad_norm_`
             does, which recurrent networks need; None to leave it.
@@ -154,7 +155,7 @@ class _Update:
     def __init__(
         self, population: Population, optimizer: MakeOptimizer, rates: Tensor, frozen: Iterable[str]
     ) -> None:
-        frozen = set(frozen)
+        frozen = {frozen} if isinstance(frozen, str) else set(frozen)
         if unknown := sorted(frozen - population.state.keys()):
             raise ValueError(
                 f"frozen names no parameter: {', '.join(unknown)}; there are {', '.join(population.state)}"
@@ -162,6 +163,8 @@ class _Update:
         self.parameters = [
             value for name, value in population.state.items() if name not in frozen and value.requires_grad
         ]
+        if not self.parameters:
+            raise ValueError("frozen leaves no parameter to train")
         self.rates = rates
         # One rate for all is torch's ordinary loop.
         self.shared = rates.ndim == 0 or bool((rates == rates[0]).all())
@@ -219,7 +222,8 @@ def _check_optimizer(make: MakeOptimizer) -> None:
             _step_in_shares(optimizers[0], [together], rate)
             for r, value in enumerate(alone):
                 value.grad = gradient[r].clone()
-                optimizers[1 + r].param_groups[0]["lr"] = float(rate[r])
+                for group in optimizers[1 + r].param_groups:
+                    group["lr"] = float(rate[r])
                 optimizers[1 + r].step()
     except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
         raise ValueError(
@@ -272,11 +276,19 @@ def mean_loss(
     *,
     chunk: int = 256,
 ) -> Tensor:
-    """An objective's mean in evaluation mode over the examples at ``index`` (R, N): (R,)."""
+    """An objective's mean in evaluation mode over the examples at ``index`` (R, N): (R,).
+
+    Of tokens, over those that count.
+    """
     objective = objective or supervised()
     population.eval()
-    parts = []
+    total, counted = [], []
     for part in index.split(chunk, dim=1):
         x, y = split.get(part)
-        parts.append(objective(population, Batch(x, y, 0, 1, population.streams)) * part.shape[1])
-    return torch.stack(parts).sum(0) / index.shape[1]
+        with torch.enable_grad():  # an objective may need a gradient, as adversarial training does
+            loss = objective(population, Batch(x, y, 0, 1, population.streams)).detach()
+        tokens = y.ndim > 2 and not y.is_floating_point()
+        count = (y != IGNORED).flatten(1).sum(1) if tokens else torch.full_like(loss, part.shape[1])
+        total.append(loss * count)
+        counted.append(count)
+    return torch.stack(total).sum(0) / torch.stack(counted).sum(0)

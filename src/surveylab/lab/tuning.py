@@ -1,13 +1,13 @@
 """Learning rates, and what else matters, chosen on validation data with other seeds, and kept with sweeps.
 
 A comparison in which all arms use one rate mostly compares how well that rate suits them. So each arm is
-tuned, for each population by scouts of that population's own, so that the error of tuning is in the spread
+tuned, for each population by replicas of that population's own, so that the error of tuning is in the spread
 of the results. Successive halving keeps the price down [jamieson2016nonstochastic]: every point of the grid
 for a quarter of the budget, then the best three for all of it.
 
 In a chapter the values come from ``book/tuning/<chapter>.json``; ``surveylab tune`` runs the chapter with
 other seeds and lets each arm's search write that file; with ``--missing``, arms that it holds already keep
-what they have. Outside a chapter an arm is tuned when it is first run.
+what they have. Outside a chapter `surveylab.lab.Comparison` tunes an arm when it is first run.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from surveylab.lab.session import active
-from surveylab.lab.streams import Stream, make_streams
+from surveylab.lab.session import active, current
+from surveylab.lab.streams import Stream
 
 #: Values by name: a point of the grid.
 Point = dict[str, float]
@@ -33,14 +33,14 @@ Grid = Mapping[str, Sequence[float]]
 #: Scores, higher is better, of streams trained at points for a share of the budget: one a trial.
 Trial = Callable[[Sequence[tuple[Stream, Point]], float], Tensor]
 
-# Added to a run's seed for scouts that are sought within it.
+# Added to a run's seed where rates are sought within it.
 SEED = 1000
-# Scouts of each population.
-SCOUTS = 4
+# Replicas of each population that try a point.
+TRIALS_EACH = 4
 # Points that survive the first stage, and its share of the budget.
 SURVIVORS = 3
 FIRST = 0.25
-# Share of the budget for which arms train while rates are being sought: what they give is nobody's evidence.
+# Share of the budget for which arms train while rates are being sought, when their results are not used.
 SHORT = 0.02
 
 
@@ -55,7 +55,7 @@ class Search:
     Attributes:
         grid: The values tried, by name.
         stages: For each stage the share of the budget; the points tried and their scores: for each
-            population (populations, points) and (populations, points, scouts).
+            population (populations, points) and (populations, points, replicas).
         best: The point chosen for each population.
     """
 
@@ -75,7 +75,7 @@ def settings(name: str, grid: Grid, streams: Sequence[Stream], trial: Trial) -> 
     Args:
         name: The arm's, as in the tuning file.
         grid: The values to try, by name, each ascending.
-        streams: The run's; under ``surveylab tune`` its first scouts of each population.
+        streams: The run's; under ``surveylab tune`` its first replicas of each population.
         trial: Trains and scores on validation data.
 
     Raises:
@@ -95,10 +95,7 @@ def settings(name: str, grid: Grid, streams: Sequence[Stream], trial: Trial) -> 
             entry = asdict(found)
         path.write_text(json.dumps(_read(path) | {name: entry}, indent=1) + "\n", encoding="utf-8")
         return list(entry["best"])
-    run = active()
-    if run is None or not run.registered:
-        scouts = make_streams(streams[0].seed + SEED, SCOUTS, len(_populations(streams)))
-        return search(name, grid, scouts, trial).best
+    run = current()
     known = sweeps()
     if name not in known or known[name]["grid"] != grid:
         if _smoke():  # so that an author can see a chapter run before tuning it
@@ -118,16 +115,16 @@ def search(name: str, grid: Grid, streams: Sequence[Stream], trial: Trial) -> Se
     """
     grid = _checked(name, grid)
     points = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
-    scouts = [
-        [stream for stream in streams if stream.population == p][:SCOUTS] for p in _populations(streams)
+    teams = [
+        [stream for stream in streams if stream.population == p][:TRIALS_EACH] for p in _populations(streams)
     ]
-    candidates = [points for _ in scouts]
+    candidates = [points for _ in teams]
     stages = []
     shares = (FIRST, 1.0) if len(points) > SURVIVORS else (1.0,)
     for share in shares:
         trials = [
             (stream, point)
-            for tried, group in zip(candidates, scouts, strict=True)
+            for tried, group in zip(candidates, teams, strict=True)
             for point in tried
             for stream in group
         ]
@@ -136,8 +133,8 @@ def search(name: str, grid: Grid, streams: Sequence[Stream], trial: Trial) -> Se
             raise TuningError(
                 f"{name}: a score is not finite; score a run that diverged as the worst there is"
             )
-        # (populations, points, scouts): each population tries as many points with as many scouts
-        scores = flat.view(len(scouts), len(candidates[0]), -1)
+        # (populations, points, replicas): as many for each
+        scores = flat.view(len(teams), len(candidates[0]), -1)
         means = scores.mean(2)
         rounded = [[[round(float(s), 6) for s in row] for row in block] for block in scores]
         stages.append({"share": share, "points": candidates, "scores": rounded})
@@ -147,27 +144,27 @@ def search(name: str, grid: Grid, streams: Sequence[Stream], trial: Trial) -> Se
 
 
 def _survivors(candidates: list[list[Point]], means: Tensor, keep: int) -> list[list[Point]]:
-    """The best points of each population, in the order of the grid: those of the best rates.
+    """The points of each population that are tried on, in the order of the grid.
 
-    What else is tuned is one value for all populations, which train together and differ in the rate alone:
-    the one whose best rates have the highest mean.
+    Populations train together and can differ in the rate alone, so that what else is tuned ends as one value
+    for all: the one whose best rates have the highest mean. Until then the best values go on, each with its
+    best rates in turn: what a regulariser is worth shows late.
     """
     others = [[tuple(without_rate(point).items()) for point in tried] for tried in candidates]
-    common = set.intersection(*map(set, others))
+
+    def ranked(row: Tensor, names: list[tuple], other: tuple) -> list[int]:
+        """Places of a value's points, best first; of equal means the lower rate."""
+        return sorted((k for k, mine in enumerate(names) if mine == other), key=lambda k: -float(row[k]))
 
     def merit(other: tuple) -> float:
-        tops = [
-            max(float(mean) for mean, mine in zip(row, names, strict=True) if mine == other)
-            for row, names in zip(means, others, strict=True)
-        ]
-        return sum(tops)
+        return sum(float(row[ranked(row, names, other)[0]]) for row, names in zip(means, others, strict=True))
 
-    chosen = max(sorted(common), key=merit)
+    common = sorted(set.intersection(*map(set, others)), key=merit, reverse=True)[:keep]
     survivors = []
     for tried, row, names in zip(candidates, means, others, strict=True):
-        places = [k for k, mine in enumerate(names) if mine == chosen]
-        places.sort(key=lambda k: -float(row[k]))  # stable: of equal means the lower rate
-        survivors.append([tried[k] for k in sorted(places[:keep])])
+        by_value = [ranked(row, names, other) for other in common]
+        turns = [places[turn] for turn in range(keep) for places in by_value if turn < len(places)]
+        survivors.append([tried[k] for k in sorted(turns[:keep])])
     return survivors
 
 
@@ -179,11 +176,12 @@ def without_rate(point: Point) -> Point:
 def at_edge(grid: Grid, best: Sequence[Point]) -> str | None:
     """Which best value lies at an end of its grid, where a better one may lie beyond; None if none does.
 
-    Axes of one or two values have no inside.
+    Axes of one or two values have no inside, and nothing lies below zero.
     """
     for key, values in grid.items():
+        ends = {values[-1]} | ({values[0]} if values[0] != 0 else set())
         for point in best:
-            if len(values) > 2 and point[key] in (values[0], values[-1]):
+            if len(values) > 2 and point[key] in ends:
                 return f"the best {key} {point[key]:g} lies at the edge of its grid"
     return None
 
@@ -232,7 +230,7 @@ def _populations(streams: Sequence[Stream]) -> list[int]:
 def _checked(name: str, grid: Grid) -> dict[str, list[float]]:
     if "rate" not in grid:
         raise TuningError(f"{name}: the grid must have values of 'rate'; it has {', '.join(grid) or 'none'}")
-    checked = {key: [float(value) for value in values] for key, values in grid.items()}
+    checked = {key: list(values) for key, values in grid.items()}
     for key, values in checked.items():
         if sorted(set(values)) != values or not values or (key == "rate" and len(values) < 3):
             raise TuningError(

@@ -239,7 +239,9 @@ def verify(
 
 @cli.command()
 @_chapters
-@click.option("--seed", type=click.IntRange(min=0), required=True, help="Not the published one (0).")
+@click.option(
+    "--seed", type=click.IntRange(min=0), required=True, help="Below 1000, and not the published one (0)."
+)
 @_executor
 @_execution
 def replicate(
@@ -268,7 +270,7 @@ def replicate(
     type=click.IntRange(min=1),
     default=1000,
     show_default=True,
-    help="Rates are chosen on other streams than those of the published run (seed 0).",
+    help="At least 1000: rates are chosen on other streams than those of published runs.",
 )
 @click.option(
     "--missing",

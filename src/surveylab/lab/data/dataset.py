@@ -18,6 +18,8 @@ from torch.nn import functional as F
 
 from surveylab.lab.streams import Stream
 
+IGNORED = -100  # the label of a token that does not count, as in torch
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -55,8 +57,8 @@ class Dataset:
         Args:
             x: The examples, one a row: floating point (kept as torch's default dtype), uint8 for images whose
                 0 to 255 stand for 0 to 1, or other whole numbers, which are tokens.
-            y: Whole numbers from 0 are labels, (N,), or for tokens the next ones, (N, T); floating-point
-                numbers are the targets of a regression, (N,) or (N, K).
+            y: Whole numbers from 0 are labels, (N,), or for tokens the next ones, (N, T), of which -100 does
+                not count; floating-point numbers are the targets of a regression, (N,) or (N, K).
             name: Its name, as in a claim's record.
             classes: The name of each label; by default their numbers.
             held_out: (N,), true for official test examples: `split` then draws test examples from these and
@@ -227,8 +229,12 @@ def _classes(x: Tensor, y: Tensor, classes: Sequence[str] | None) -> tuple[str, 
             f"labels must be one whole number an example, ({len(y)},); got shape {tuple(y.shape)}: "
             "targets of a regression are floating point"
         )
-    if y.min() < 0:
-        raise ValueError(f"labels must count from 0; the smallest of y is {int(y.min())}")
+    counted = y[y != IGNORED] if y.ndim > 1 else y  # a token may be left out
+    if not len(counted) or counted.min() < 0:
+        raise ValueError(
+            f"labels must count from 0, and tokens that do not count be {IGNORED}; the smallest of y is "
+            f"{int(y.min())}"
+        )
     if classes is None:
         return tuple(str(label) for label in range(int(y.max()) + 1))
     if len(classes) <= y.max():

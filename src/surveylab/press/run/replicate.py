@@ -12,6 +12,7 @@ from surveylab.press.project import PressError, Project, WrongUse
 from surveylab.press.run.execute import execute_all
 from surveylab.press.run.executor import Executor
 from surveylab.press.run.kernel import CELL_TIMEOUT, make_task
+from surveylab.press.run.tune import SEED as TUNING_SEED
 
 OPPOSITE = {"supported", "contradicted"}
 
@@ -44,6 +45,10 @@ def replicate(
             fine = False
             continue
         stored = record.provenance_of(notebook)
+        if seed >= TUNING_SEED:
+            raise WrongUse(
+                f"--seed {seed}: rates were found on seeds from {TUNING_SEED} on; choose one below"
+            )
         if stored.get("seed") == seed:
             raise WrongUse(
                 f"{chapter} is published with seed {seed}: choose another one (`verify` repeats it)"

@@ -92,7 +92,7 @@ def _load(raw: bytes, problems: list[str]) -> dict[str, Any]:
         return {}
     except json.JSONDecodeError as error:
         problems.append(
-            f"line {error.lineno}: it is not JSON ({error.msg}): restore the file, or mend that line (an "
+            f"line {error.lineno}: it is not JSON ({error.msg}): restore the file, or correct that line (an "
             "unfinished merge leaves marks such as <<<<<<<)"
         )
         return {}

@@ -38,8 +38,10 @@ def tune(
         WrongUse: the seed is that of the published run.
         PressError: the chapter failed, or has nothing to tune; the kept file is unchanged.
     """
-    if seed == 0:
-        raise WrongUse("seed 0 is the published run's: rates are chosen with another one")
+    if seed < SEED:
+        raise WrongUse(
+            f"--seed {seed}: rates are found on seeds from {SEED} on; those below are for published runs"
+        )
     kept = project.tuning(chapter)
     ensure_writable(kept)
     label = f"{chapter} (tuning)"
