@@ -97,8 +97,10 @@ def tuned(name, best=0.1):
         if best in (grid[0], grid[-1]):
             raise ValueError(f"{name}: the best rate {best} lies at the edge of its grid {grid}: widen it")
         scores = [[0.5, 0.6], [0.9, 0.8], [0.1, 0.2]]
-        sweep = {"rate": best, "grid": grid, "scores": scores, "better": "higher"}
-        Path(os.environ["SURVEYLAB_TUNE"]).write_text(json.dumps({name: sweep}))
+        points = [{"rate": rate} for rate in grid]
+        stage = {"share": 1.0, "points": [points] * 3, "scores": [scores] * 3}
+        search = {"grid": {"rate": grid}, "stages": [stage], "best": [{"rate": best}] * 3}
+        Path(os.environ["SURVEYLAB_TUNE"]).write_text(json.dumps({name: search}))
 '''
 
 METHOD = '''\

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 CHAPTER = "normalization/batch_norm"
-GRID = ["digits", "photos", "columns", "loss of restyling (lower is better)"]
+GRID = ["digits", "photos", "columns", "restyling"]
 LEFT_OUT = ("SURVEYLAB_ROOT", "SURVEYLAB_VERIFY", "SURVEYLAB_TUNE", "TQDM_DISABLE")
 
 

@@ -41,7 +41,7 @@ OTHER_MACHINE = [
 ]
 TAMPERED = [
     ("gain", "tiny-gain: supported", "tiny-gain: contradicted"),
-    ("exact", "sl-supported", "sl-contradicted"),
+    ("exact", "**✓ supported**", "**✗ contradicted**"),
     ("paper", "tiny-paper: cited", "tiny-paper: supported"),
     ("html", "loss", "gain"),
     ("computed", "falls", "rises"),

@@ -235,16 +235,16 @@ def test_looking_in_evaluation_mode_leaves_what_training_draws() -> None:
 
 
 def test_what_noise_does_not_know_is_drawn_from_the_replicas_stream_in_the_loop() -> None:
-    class Exponential(nn.Module):
+    class Cauchy(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return x + torch.empty_like(x).exponential_()
+            return x + torch.empty_like(x).cauchy_()
 
     x = torch.zeros(REPLICAS, 5)
     with pytest.warns(UserWarning, match="cannot be vectorised"):
-        population = lab.Population(Exponential, STREAMS)
+        population = lab.Population(Cauchy, STREAMS)
         first, second = population(x), population(x)
     assert not torch.equal(first, second) and not torch.equal(first[0], first[1])
-    alone = lab.Population(Exponential, STREAMS[2:3])
+    alone = lab.Population(Cauchy, STREAMS[2:3])
     assert torch.equal(alone(x[:1])[0], first[2]) and torch.equal(alone(x[:1])[0], second[2])
 
 

@@ -180,7 +180,7 @@ def test_a_person_who_watches_is_told_how_long_it_takes(
 ) -> None:
     begin(profile="standard")
     assert capsys.readouterr().out == (
-        'standard takes about two minutes on two cores. profile = "smoke" shows in seconds that everything '
+        'standard takes some minutes on one core. profile = "smoke" shows in seconds that everything '
         "runs and decides no claim.\n"
     )
     path = published(root, duration=81.4, machine={"processor": "A Processor, cpu family 6"})

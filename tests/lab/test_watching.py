@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from surveylab import lab
-from surveylab.lab import watching
+from surveylab.lab import output, watching
 
 
 class Terminal(io.StringIO):
@@ -48,7 +48,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def notebook(monkeypatch: pytest.MonkeyPatch) -> Notebook:
     page = Notebook()
-    monkeypatch.setattr(watching, "get_ipython", lambda: page.shell)
+    for module in (watching, output):
+        monkeypatch.setattr(module, "get_ipython", lambda: page.shell)
     monkeypatch.setattr(watching, "display", page.display)
     monkeypatch.setattr(watching._Line, "_cell", -1)  # or the lines of another test's notebook would be free
     return page

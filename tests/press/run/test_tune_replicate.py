@@ -12,16 +12,21 @@ pytestmark = pytest.mark.slow
 
 
 def tree(root: Path) -> dict[str, bytes]:
-    paths = (p for p in sorted(root.rglob("*")) if p.is_file() and "__pycache__" not in p.parts)
+    """What an author sees; `_build/` is a place for what is left over."""
+    skipped = {"__pycache__", "_build"}
+    paths = (p for p in sorted(root.rglob("*")) if p.is_file() and not skipped & set(p.parts))
     return {str(p.relative_to(root)): p.read_bytes() for p in paths}
 
 
 def test_tune_keeps_the_sweep_shows_it_and_makes_the_chapter_stale(root, surveylab):
     said = surveylab("tune", "demo/one")
     assert said.code == 0
-    assert "*0.1: 0.85" in said.out and "0.01: 0.55" in said.out
+    assert "0.1, 0.1, 0.1" in said.out and "0.1: 0.85" in said.out and "0.01: 0.55" in said.out
     path = root / "book/tuning/demo/one.json"
-    assert json.loads(path.read_text())["arm"]["scores"] == [[0.5, 0.6], [0.9, 0.8], [0.1, 0.2]]
+    search = json.loads(path.read_text())["arm"]
+    assert search["best"] == [{"rate": 0.1}] * 3
+    assert search["stages"][0]["scores"][0] == [[0.5, 0.6], [0.9, 0.8], [0.1, 0.2]]
+    assert not (root / "_build/tuning/demo/one.json").exists()
     first = path.read_bytes()
     assert "learning rates changed" in surveylab("status").out
     assert surveylab("run").code == 0 and surveylab("status").code == 0
@@ -38,29 +43,53 @@ def test_tune_keeps_the_sweep_shows_it_and_makes_the_chapter_stale(root, surveyl
 def test_tune_uses_other_streams_than_the_published_run(root, surveylab):
     sweep = (
         "import json, os, pathlib\n"
-        "found = {'arm': {'rate': 1, 'grid': [1], 'scores': [[seed]], 'profile': profile}}\n"
+        "found = {'arm': {'best': [], 'grid': {}, 'stages': [{'points': [], 'scores': []}], 'seed': seed, 'profile': profile}}\n"
         "if 'SURVEYLAB_TUNE' in os.environ:\n"
         "    pathlib.Path(os.environ['SURVEYLAB_TUNE']).write_text(json.dumps(found))"
     )
     write_chapter(root, "demo/one", [GOOD[0], sweep])
     assert surveylab("tune", "one").code == 0
     kept = json.loads((root / "book/tuning/demo/one.json").read_text())
-    assert kept["arm"]["scores"] == [[1000]] and kept["arm"]["profile"] == "standard"
+    assert kept["arm"]["seed"] == 1000 and kept["arm"]["profile"] == "standard"
+
+
+SEEN = (
+    "import json, os, pathlib\n"
+    "if 'SURVEYLAB_TUNE' in os.environ:\n"
+    "    known = json.loads(pathlib.Path(os.environ['SURVEYLAB_TUNE_KEPT']).read_text())\n"
+    "    found = {'arm': {'best': [], 'grid': {}, 'stages': [{'points': [], 'scores': []}], 'known': sorted(known)}}\n"
+    "    pathlib.Path(os.environ['SURVEYLAB_TUNE']).write_text(json.dumps(found))"
+)
 
 
 def test_tune_missing_shows_the_chapter_what_is_kept(root, surveylab):
     kept = root / "book/tuning/demo/one.json"
-    sweep = (
-        "import json, os, pathlib\n"
-        "if 'SURVEYLAB_TUNE' in os.environ:\n"
-        "    held = os.environ.get('SURVEYLAB_TUNE_KEPT')\n"
-        "    found = {'arm': {'rate': 1, 'grid': [1], 'scores': [[len(held or '')]]}}\n"
-        "    pathlib.Path(os.environ['SURVEYLAB_TUNE']).write_text(json.dumps(found))"
-    )
-    write_chapter(root, "demo/one", [GOOD[0], sweep])
-    for options, length in (([], 0), (["--missing"], len(str(kept)))):
+    write_chapter(root, "demo/one", [GOOD[0], SEEN])
+    for options, known in (([], []), ([], []), (["--missing"], ["arm"])):
         assert surveylab("tune", "one", *options).code == 0
-        assert json.loads(kept.read_text())["arm"]["scores"] == [[length]]
+        assert json.loads(kept.read_text())["arm"]["known"] == known
+
+
+def test_what_was_found_before_a_failure_is_taken_up_by_missing(root, surveylab):
+    write_chapter(root, "demo/one", [GOOD[0], "tinylib.tuned('early')\nraise RuntimeError('later')"])
+    assert surveylab("tune", "one").code == 1
+    left = root / "_build/tuning/demo/one.json"
+    assert list(json.loads(left.read_text())) == ["early"]
+    write_chapter(root, "demo/one", [GOOD[0], SEEN])
+    assert surveylab("tune", "one", "--missing").code == 0
+    assert json.loads((root / "book/tuning/demo/one.json").read_text())["arm"]["known"] == ["early"]
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("seed", [7, 999])
+def test_rates_are_not_found_on_the_seeds_of_published_runs(root, surveylab, seed):
+    said = surveylab("tune", "one", "--seed", str(seed))
+    assert said.code == 2 and "rates are found on seeds from 1000 on" in said.err
+
+
+def test_a_replication_is_not_on_the_seeds_of_the_tuning(root, page, surveylab):
+    said = surveylab("replicate", "--seed", "1000")
+    assert said.code == 2 and "choose one below" in said.err
 
 
 @pytest.mark.parametrize(
@@ -69,7 +98,7 @@ def test_tune_missing_shows_the_chapter_what_is_kept(root, surveylab):
         ("tinylib.tuned('arm', best=1.0)", "arm: the best rate 1.0 lies at the edge of its grid"),
         ("tinylib.tuned('arm')\nraise RuntimeError('later')", "RuntimeError: later"),
         ("pass", "nothing was tuned"),
-        ("open(__import__('os').environ['SURVEYLAB_TUNE'], 'w').write('{')", "no readable sweep"),
+        ("open(__import__('os').environ['SURVEYLAB_TUNE'], 'w').write('{')", "no readable search"),
         ("open(__import__('os').environ['SURVEYLAB_TUNE'], 'w').write('{}')", "nothing was tuned"),
     ],
 )

@@ -63,8 +63,8 @@ def tune(
         )
         executed = perform(task, partial(progress.cell, label))
     sweeps = _read(chapter, found)
-    found.unlink()
     write_atomically(kept, json.dumps(sweeps, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    found.unlink()  # not before: what was found must not be lost on a full disk
     say(_shown(sweeps))
     say(f"{chapter}: tuned in {seconds(executed.seconds)} -> {project.shown(kept)}")
     return kept
