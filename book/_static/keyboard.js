@@ -19,3 +19,28 @@
   );
   document.addEventListener("close", giveBack, true);
 }
+
+// A formula that is wider than its page scrolls sideways: only then is it a stop for the keyboard.
+{
+  const reach = (formula) => {
+    const wide = formula.scrollWidth > formula.clientWidth + 1; // sizes are rounded
+    if (wide === formula.hasAttribute("tabindex")) return;
+    formula.toggleAttribute("tabindex", wide);
+    if (!wide) {
+      formula.removeAttribute("role");
+      formula.removeAttribute("aria-label");
+      return;
+    }
+    formula.tabIndex = 0;
+    formula.setAttribute("role", "group");
+    formula.setAttribute("aria-label", "Formula, scrolls sideways");
+  };
+  window.addEventListener("load", async () => {
+    await window.MathJax?.startup?.promise;
+    const sizes = new ResizeObserver((changes) => changes.forEach(({ target }) => reach(target)));
+    for (const formula of document.querySelectorAll('mjx-container[display="true"]')) {
+      reach(formula);
+      sizes.observe(formula); // the window, or something folded around it
+    }
+  });
+}

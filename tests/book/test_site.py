@@ -28,7 +28,7 @@ from surveylab.press.site.urls import Site
 
 pytestmark = pytest.mark.slow
 
-LIMIT = 1_500_000
+LIMIT = 2.5 * 2**20
 
 
 def text_of(site: Path, page: str) -> str:
@@ -68,12 +68,12 @@ def weight(site: Path, page: Path) -> int:
     return sum(path.stat().st_size for path in found)
 
 
-def test_no_page_weighs_more_than_a_megabyte_and_a_half(whole: Path) -> None:
+def test_no_page_weighs_more_than_two_and_a_half_mebibytes(whole: Path) -> None:
     weights = {path: weight(whole, path) for path in whole.rglob("*.html")}
     assert len(weights) > 10
     assert {path.name: size for path, size in weights.items() if size > LIMIT} == {}
     # The rest is a page's own: what all pages share must leave it room.
-    assert weights[whole / "intro.html"] < 500_000
+    assert weights[whole / "intro.html"] < 2_000_000
 
 
 def test_mathjax_is_loaded_where_there_are_formulas(site: Path) -> None:
@@ -275,6 +275,8 @@ def test_the_reference_and_the_chapters_lead_to_each_other(site: Path) -> None:
 def public(folder: Path) -> Iterator[str]:
     """Where each public function and class of the library is defined."""
     for path in sorted(folder.rglob("*.py")):
+        if path.name == "__main__.py":
+            continue  # for `python -m` alone
         module = ".".join(path.relative_to(folder.parent).with_suffix("").parts).removesuffix(".__init__")
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):

@@ -116,3 +116,22 @@ def test_the_mouse_leaves_no_focus_behind(visit: Opener, address: str) -> None:
     seen.page.locator(".theme-switch-button").first.click()
     seen.page.wait_for_timeout(100)
     assert not has_focus(seen, ".theme-switch-button")
+
+
+def test_a_formula_is_a_stop_only_while_it_scrolls(visit: Opener, address: str) -> None:
+    seen = visit(f"{address}normalization/batch_norm.html", width=390)
+    wide = (
+        "(f.clientWidth && f.scrollWidth > f.clientWidth + 1)"  # one in a line of text has no box to scroll
+    )
+    formulas = "[...document.querySelectorAll('mjx-container')]"
+    stop = "f.tabIndex === 0 && f.role === 'group' && f.ariaLabel !== null"
+    count = f"{formulas}.filter(f => {wide}).length"
+    wrong = f"{formulas}.filter(f => !!{wide} !== ({stop})).length"
+    narrow = seen.page.evaluate(count)
+    assert 0 < narrow < seen.page.evaluate(f"{formulas}.length") and seen.page.evaluate(wrong) == 0
+    first = seen.page.locator("mjx-container[tabindex]").first
+    first.focus()
+    seen.page.keyboard.press("ArrowRight")
+    seen.page.wait_for_function("document.activeElement.scrollLeft > 0")
+    seen.page.set_viewport_size({"width": 1280, "height": 900})  # a phone that is turned, only more so
+    seen.page.wait_for_function(f"{wrong} === 0 && {count} < {narrow}")

@@ -112,12 +112,61 @@ def _objects(module: str, path: Path, packages: Mapping[str, Path]) -> Iterator[
             case ast.ClassDef() if any(ast.unparse(base).endswith(_EXCEPTIONS) for base in node.bases):
                 kind = f".. autoexception:: {name}\n   :members:\n"
             case ast.ClassDef():
-                kind = f".. autoclass:: {name}\n   :members:\n"
+                kind = f".. autoclass:: {name}{_constructor(node)}\n   :members:\n"
             case ast.FunctionDef():
                 kind = f".. autofunction:: {name}\n"
             case _:  # autodoc finds no comment of a constant that another module exports
                 kind = f".. py:data:: {name}\n" + (f"\n   {about}\n" if about else "")
         yield full, f".. currentmodule:: {owner}\n\n{kind}"
+
+
+def _constructor(node: ast.ClassDef) -> str:
+    """The signature of a dataclass, with its defaults as its code has them; empty for other classes.
+
+    What Python itself tells of a default that is a function or made by one cannot be read. A dataclass with a
+    base has fields that stand elsewhere, and one with an `__init__` says itself what it takes.
+    """
+    named = (_options(decorator, "dataclass") for decorator in node.decorator_list)
+    options = next((found for found in named if found is not None), None)
+    own = any(isinstance(part, ast.FunctionDef) and part.name == "__init__" for part in node.body)
+    if (
+        options is None
+        or node.bases
+        or own
+        or ast.unparse(options.get("init", ast.Constant(True))) == "False"
+    ):
+        return ""
+    fields = [_parameter(part) for part in node.body if isinstance(part, ast.AnnAssign)]
+    parameters = [parameter for parameter in fields if parameter]
+    if parameters and ast.unparse(options.get("kw_only", ast.Constant(False))) == "True":
+        parameters.insert(0, "*")
+    return f"({', '.join(parameters)})"
+
+
+def _parameter(field: ast.AnnAssign) -> str:
+    """What a field of a dataclass is in its constructor; empty if it is not there."""
+    annotation = ast.unparse(field.annotation)
+    if re.match(r"(typing\.)?ClassVar\b", annotation):
+        return ""
+    if re.fullmatch(r"(dataclasses\.)?KW_ONLY", annotation):
+        return "*"
+    default = field.value
+    options = _options(default, "field") if isinstance(default, ast.Call) else None
+    if options is not None:
+        if ast.unparse(options.get("init", ast.Constant(True))) == "False":
+            return ""
+        made = ast.Constant(...) if "default_factory" in options else None
+        default = options.get("default", made)
+    name = f"{ast.unparse(field.target)}: {annotation}"
+    return name if default is None else f"{name} = {ast.unparse(default)}"
+
+
+def _options(node: ast.expr, name: str) -> dict[str | None, ast.expr] | None:
+    """The keywords with which a function of `dataclasses` is named; None if it is another one."""
+    function = node.func if isinstance(node, ast.Call) else node
+    if ast.unparse(function).removeprefix("dataclasses.") != name:
+        return None
+    return {option.arg: option.value for option in node.keywords} if isinstance(node, ast.Call) else {}
 
 
 def _constant(node: ast.stmt) -> str:
