@@ -43,9 +43,10 @@ def test_tune_keeps_the_sweep_shows_it_and_makes_the_chapter_stale(root, surveyl
 def test_tune_uses_other_streams_than_the_published_run(root, surveylab):
     sweep = (
         "import json, os, pathlib\n"
-        "found = {'arm': {'best': [], 'grid': {}, 'stages': [{'points': [], 'scores': []}], 'seed': seed, 'profile': profile}}\n"
+        "stages = [{'points': [], 'scores': []}]\n"
+        "found = {'best': [], 'grid': {}, 'stages': stages, 'seed': seed, 'profile': profile}\n"
         "if 'SURVEYLAB_TUNE' in os.environ:\n"
-        "    pathlib.Path(os.environ['SURVEYLAB_TUNE']).write_text(json.dumps(found))"
+        "    pathlib.Path(os.environ['SURVEYLAB_TUNE']).write_text(json.dumps({'arm': found}))"
     )
     write_chapter(root, "demo/one", [GOOD[0], sweep])
     assert surveylab("tune", "one").code == 0
@@ -57,8 +58,9 @@ SEEN = (
     "import json, os, pathlib\n"
     "if 'SURVEYLAB_TUNE' in os.environ:\n"
     "    known = json.loads(pathlib.Path(os.environ['SURVEYLAB_TUNE_KEPT']).read_text())\n"
-    "    found = {'arm': {'best': [], 'grid': {}, 'stages': [{'points': [], 'scores': []}], 'known': sorted(known)}}\n"
-    "    pathlib.Path(os.environ['SURVEYLAB_TUNE']).write_text(json.dumps(found))"
+    "    stages = [{'points': [], 'scores': []}]\n"
+    "    found = {'best': [], 'grid': {}, 'stages': stages, 'known': sorted(known)}\n"
+    "    pathlib.Path(os.environ['SURVEYLAB_TUNE']).write_text(json.dumps({'arm': found}))"
 )
 
 
