@@ -84,6 +84,7 @@ def test_a_measurement_is_a_logarithm_whatever_its_unit(make: Make) -> None:
         (1.0, "percentage points", "1\u00a0percentage point"),
         (2.0, "percentage points", "2\u00a0percentage points"),
         (1.0, "shares of replicates", "1\u00a0shares of replicates"),
+        (1.0, "s", "1\u00a0s"),
     ],
 )
 def test_one_is_said_of_one_thing(margin: float, unit: str, said: str) -> None:

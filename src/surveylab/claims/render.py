@@ -80,7 +80,7 @@ def with_unit(text: str, unit: str | None) -> str:
         return text
     if unit == "log":
         unit = "in logarithm"
-    one = text.lstrip(f"±+{_MINUS}") == "1" and " of " not in unit
+    one = text.lstrip(f"±+{_MINUS}") == "1" and " of " not in unit and len(unit) > 1  # s: the second
     return f"{text}{_NOBREAK}{unit.removesuffix('s') if one else unit}"
 
 
