@@ -154,7 +154,7 @@ def test_sweep_table_of_other_scores_and_grids() -> None:
     two["stages"] = [{"share": 1.0, "points": points, "scores": [[[-3.0], [-1.0], [-2.0]]]}]
     figure = plots.sweep_table({"one": one, "two": two}, score="minus the loss", digits=2)
     (axes,) = figure.axes
-    assert axes.get_title(loc="left") == "Minus the loss, by learning rate"
+    assert axes.get_title(loc=plt.rcParams["axes.titlelocation"]) == "Minus the loss, by learning rate"
     texts = [text.get_text() for text in axes.texts]
     assert "-0.50\n-0.25*" in texts and "-1.00\n*" in texts and "-3.00\n" in texts
     assert len(axes.get_xticklabels()) == 5
