@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from surveylab.claims import Claim
+from surveylab.claims import Claim, Evidence, judge
 
 MakeClaim = Callable[..., Claim]
 
@@ -46,3 +47,18 @@ def draw() -> Callable[..., np.ndarray]:
         return mean + spread * np.random.default_rng(7).standard_normal((3, n))
 
     return values
+
+
+def run(claim: Claim, values: Any, profile: str = "standard", **options: Any) -> Evidence:
+    """Judge a claim as a chapter does, on seed 0."""
+    return judge(claim, values, profile=profile, seed=0, data=None, **options)
+
+
+def up(x: float) -> float:
+    """The next larger number."""
+    return math.nextafter(x, math.inf)
+
+
+def down(x: float) -> float:
+    """The next smaller number."""
+    return math.nextafter(x, -math.inf)

@@ -9,16 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from example_claims import run
 from scipy import stats
 
-from surveylab.claims import Claim, Evidence, agreement, judge
+from surveylab.claims import Claim, Evidence, agreement
 
 Make = Callable[..., Claim]
 Draw = Callable[..., np.ndarray]
-
-
-def run(claim: Claim, values: Any, profile: str = "standard") -> Evidence:
-    return judge(claim, values, profile=profile, seed=0, data=None)
 
 
 def compare(a: Evidence, b: Evidence, *, same_machine: bool, comparisons: int = 11) -> str | None:

@@ -9,17 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from example_claims import run
 
-from surveylab.claims import BADGES, NOT_SEEN, VERDICTS, Claim, Evidence, judge, render_markdown, render_text
+from surveylab.claims import BADGES, NOT_SEEN, VERDICTS, Claim, render_markdown, render_text
 from surveylab.claims.render import factor, number, plain, with_unit
 
 Make = Callable[..., Claim]
 Draw = Callable[..., np.ndarray]
 MINUS = "\N{MINUS SIGN}"
-
-
-def run(claim: Claim, values: Any) -> Evidence:
-    return judge(claim, values, profile="standard", seed=0, data=None)
 
 
 def test_the_table_of_verdicts_is_whole(make: Make, draw: Draw) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from example_claims import down, run, up
 
-from surveylab.claims import REASONS, RULES, Arm, Baseline, Claim, Evidence, EvidenceError, because, judge
+from surveylab.claims import REASONS, RULES, Arm, Baseline, Claim, Evidence, EvidenceError, because
 from surveylab.claims.firmness import firmness
 from surveylab.claims.intervals import Interval, cluster_interval, median_interval, tango_interval
 from surveylab.claims.reasons import reason_of
@@ -26,18 +27,6 @@ LAGGING = dataclasses.replace(
     curve=[[s, 2 - 0.1 * s] for s in range(10)],
     baseline=Baseline("SVM on colour moments", 64.0),
 )
-
-
-def run(claim: Claim, values: Any, profile: str = "standard", **options: Any) -> Evidence:
-    return judge(claim, values, profile=profile, seed=0, data=None, **options)
-
-
-def up(x: float) -> float:
-    return math.nextafter(x, math.inf)
-
-
-def down(x: float) -> float:
-    return math.nextafter(x, -math.inf)
 
 
 # ------------------------------------------------------------------------------------------- reasons

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from example_claims import down, run, up
 
 from surveylab.claims import Claim, Evidence, EvidenceError, judge
 from surveylab.claims.verdict import decide
@@ -17,18 +18,6 @@ from surveylab.claims.verdict import decide
 Make = Callable[..., Claim]
 Draw = Callable[..., np.ndarray]
 DATA = {"name": "digits", "sha256": "ab" * 32}
-
-
-def run(claim: Claim, values: Any, profile: str = "standard") -> Evidence:
-    return judge(claim, values, profile=profile, seed=0, data=None)
-
-
-def up(x: float) -> float:
-    return math.nextafter(x, math.inf)
-
-
-def down(x: float) -> float:
-    return math.nextafter(x, -math.inf)
 
 
 @pytest.mark.parametrize(
