@@ -1,0 +1,3 @@
+"""Adaptive mechanisms of the survey: activations, optimisers, components, and conditional computation."""
+
+__all__: list[str] = []
