@@ -420,7 +420,7 @@ def test_all_that_stands_beside_the_values_recomputes(claims: dict[str, Claim], 
 TAMPERED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "firmness": (lambda r: r.update(firmness=0.95), "bn-fast: firmness: published 0.95"),
     "reason": (lambda r: r.update(reason="open"), "bn-fast: reason: published 'open', recomputed None"),
-    "edition": (lambda r: r.update(edition=2), "bn-fast: edition: published 2, recomputed 1"),
+    "edition": (lambda r: r.update(edition=2), "bn-fast: edition: published 2, recomputed 0"),
     "an arm": (
         lambda r: r["arms"]["BN"].update(accuracy=[[60.0] * 8] * 3),
         "'supported', recomputed 'inconc",
@@ -437,7 +437,7 @@ TAMPERED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     ),
     "the map's interval": (lambda r: r["map"][0].update(low=None), r"map at {'data': 'fashion'}: low"),
     "the clusters": (lambda r: r.update(clusters=None), "bn-fast: low: published"),
-    "the version alone": (lambda r: r.update(rules=1), "cannot be judged: .* version 1 of the rules"),
+    "the version alone": (lambda r: r.update(rules=1), "cannot be judged: .* by version 1 of the rules"),
 }
 
 
@@ -446,19 +446,3 @@ def test_tampering_with_what_stands_beside(case: str, claims: dict[str, Claim], 
     change, message = TAMPERED[case]
     change(record_of(rich, "bn-fast"))
     assert re.search(message, " | ".join(recompute(claims, rich)))
-
-
-def test_evidence_of_version_1_recomputes(claims: dict[str, Claim], nb: dict[str, Any]) -> None:
-    """As published before versions were counted: without the fields that were added."""
-    added = ("reason", "firmness", "clusters", "arms", "guard", "map", "edition", "rules")
-    for name, claim in claims.items():
-        if name not in evidence_of(nb):
-            continue
-        now = evidence_of(nb)[name]
-        then = judge(claim, now.values, profile="standard", seed=0, data=now.data, rules=1)
-        record = {key: value for key, value in then.to_metadata().items() if key not in added}
-        output_of(nb, name).update(display(render_text(then), render_markdown(claim, then), record))
-    assert {evidence.rules for evidence in evidence_of(nb).values()} == {1}
-    assert recompute(claims, nb) == []
-    record_of(nb, "bn-fast")["detectable"] *= 1.01
-    assert any("bn-fast: detectable" in fault for fault in recompute(claims, nb))

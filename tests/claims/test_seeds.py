@@ -24,5 +24,9 @@ def test_no_published_seed_is_one_of_design() -> None:
 
 def test_a_new_edition_has_another_seed() -> None:
     assert publication_seed("a/b", 1) != publication_seed("a/b", 2)
-    with pytest.raises(ValueError, match="edition must be at least 1; got 0"):
-        publication_seed("a/b", 0)
+    with pytest.raises(ValueError, match="edition must be at least 0; got -1"):
+        publication_seed("a/b", -1)
+
+
+def test_what_was_published_before_editions_keeps_its_seed() -> None:
+    assert publication_seed("a/b", 0) == 0

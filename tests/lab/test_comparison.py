@@ -283,3 +283,25 @@ def test_slope_of_a_power_law() -> None:
     sizes = [1, 2, 8, 64]
     y = torch.stack([3.0 * torch.tensor(sizes).double() ** p for p in (-0.5, 2.0)])
     torch.testing.assert_close(lab.slope(sizes, y), torch.tensor([-0.5, 2.0]).double())
+
+
+def test_a_variant_has_population_0_and_rates_of_its_own(comparison: lab.Comparison, root: Path) -> None:
+    longer = replace(comparison, label="digits").variant("twice the budget", budget=2)
+    assert (longer.label, longer.samples) == ("digits, twice the budget", 640)
+    assert [(stream.population, stream.replica) for stream in longer.streams] == [(0, 0), (0, 1)]
+    kept = root / "book" / "tuning" / "demo" / "one.json"
+    entry = {"grid": {"rate": GRID}, "stages": [], "best": [{"rate": 2.0**-4}]}
+    kept.write_text(json.dumps({"digits, twice the budget: plain": entry}), encoding="utf-8")
+    arm = longer.run("plain", PLAIN)
+    assert arm.name == "digits, twice the budget: plain"
+    assert arm.settings["rate"].tolist() == [2.0**-4] * 2
+    assert len(arm.history.losses) == 80
+    # The same replicas, trained as long by hand.
+    by_hand = replace(comparison, samples=640).run("plain", PLAIN, settings=[{"rate": 2.0**-4}])
+    torch.testing.assert_close(arm.score, by_hand.score[:2], rtol=0, atol=0)
+
+
+def test_a_variant_may_change_what_is_shared(comparison: lab.Comparison) -> None:
+    assert comparison.variant("few examples", train=16).split.train.shape == (2, 16)
+    with pytest.raises(TypeError, match="trian"):
+        comparison.variant("few examples", trian=16)

@@ -115,6 +115,43 @@ def an_arm(*, steps: int, rate: float) -> lab.Trained:
     return comparison.run("arm", lab.Arm(build, 4), settings=[{"rate": rate}])
 
 
+def recorded(output: Any) -> Any:
+    return evidence_of({"cells": [{"cell_type": "code", "outputs": [output]}]})["gain"]
+
+
+def test_guard_map_and_clusters_are_kept_with_the_evidence(begin: Begin, shown: Shown) -> None:
+    begin()
+    lab.check("gain", GAINS, guard={4: GAINS[:8], 0.25: GAINS[8:16]}, scope_map=[({"width": 8}, GAINS[:8])])
+    lab.check("gain", GAINS, guard={4: -GAINS[:8], 0.25: GAINS[8:16]})
+    lab.check("gain", GAINS, clusters=[[r % 4 for r in range(8)]] * 3)
+    holds, goes, clustered = (recorded(output) for output in shown[1:])
+    assert holds.verdict == "supported"
+    assert [cell.at for cell in holds.guard] == [{"budget": 0.25}, {"budget": 4.0}]
+    assert holds.guard[1].values == GAINS[:8].tolist()
+    (cell,) = holds.map
+    assert (cell.at, cell.estimate) == ({"width": 8}, pytest.approx(float(GAINS[:8].mean())))
+    assert (goes.verdict, goes.reason) == ("inconclusive", "a matter of budget")
+    assert clustered.clusters == [[0, 1, 2, 3] * 2] * 3 and clustered.low != holds.low
+    with pytest.raises(EvidenceError, match="the guard needs a smaller and a larger budget"):
+        lab.check("gain", GAINS, guard={4: GAINS[:8]})
+    with pytest.raises(
+        EvidenceError, match=r"at width 8: values of shape \(7,\); a setting needs \(n,\) with n >= 8"
+    ):
+        lab.check("gain", GAINS, scope_map=[({"width": 8}, GAINS[:7])])
+
+
+def test_an_arm_stands_beside_chance_and_the_best_known_baseline(begin: Begin, shown: Shown) -> None:
+    begin()
+    rates = [0.01, 0.1, 1.0]
+    digits = lab.Comparison(lab.digits().standardised(), lab.make_streams(0, 8), 640, rates, 1000, 300, 400)
+    build = lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))  # noqa: E731
+    arm = digits.run("arm", lab.Arm(build), settings=[{"rate": 0.01}])
+    lab.check("gain", GAINS, arms={"arm": arm})
+    found = recorded(shown[1]).arms["arm"]
+    assert (found.chance, found.baseline.name, found.baseline.score) == (10.0, "RBF SVM", 99.1)
+    assert [known.score for known in lab.BASELINES["digits"]] == [96.8, 99.1]
+
+
 def test_what_an_arm_did_is_kept_with_the_evidence(begin: Begin, shown: Shown) -> None:
     run = begin()
     good, poor = an_arm(steps=300, rate=0.1), an_arm(steps=40, rate=0.001)

@@ -55,8 +55,16 @@ def test_profiles(begin: Begin, profile: str, replicates: int) -> None:
     assert run.by_population(values).dtype == torch.float64
     assert run.pick(smoke=1, standard=2) == {"smoke": 1}.get(profile, 2)
     assert run.pick(smoke=1, standard=2, full=3) == {"smoke": 1, "standard": 2, "full": 3}[profile]
-    with pytest.raises(ValueError, match=rf"3 × {replicates} in all or a multiple of it; got shape \(5,\)"):
+    with pytest.raises(ValueError, match=rf"populations of at least {min(replicates, 8)}; got shape \(5,\)"):
         run.by_population(values[:5])
+
+
+@pytest.mark.parametrize(("profile", "replicates"), [("smoke", 2), ("standard", 12), ("full", 12)])
+def test_a_planned_number_of_replicates(begin: Begin, profile: str, replicates: int) -> None:
+    run = begin(profile=profile, seed=5)
+    streams = run.streams(replicates=12)
+    assert streams == lab.make_streams(5, replicates, 3)
+    assert run.by_population(torch.arange(float(len(streams)))).shape == (3, replicates)
 
 
 def test_seeds_do_not_share_streams(begin: Begin) -> None:

@@ -131,7 +131,7 @@ def test_the_claims_to_write_are_those_of_the_review(checkout, surveylab):
     written = re.sub(r"(?m)^# ", "", entries)
     path.write_text(written)
     with pytest.raises(
-        ClaimError, match=r"activations\.yml:4: claim act-shape: `kind` is missing; choose one of"
+        ClaimError, match=r"activations\.yml:5: claim act-shape: `kind` is missing; choose one of"
     ):
         load_claims(checkout / "book/claims")
     for key, value in {

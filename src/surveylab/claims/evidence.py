@@ -8,7 +8,7 @@ from typing import Any
 from surveylab.claims.arms import Arm, Baseline
 from surveylab.claims.firmness import FIRM
 
-#: The version of the rules. Evidence published before versions were counted carries none: it is version 1.
+#: The version of the rules.
 RULES = 2
 
 
@@ -76,7 +76,7 @@ class Evidence:
     guard: list[Cell] | None = None
     map: list[Cell] | None = None
     edition: int | None = None
-    rules: int = 1
+    rules: int = RULES
 
     @property
     def firm(self) -> bool | None:
@@ -89,7 +89,7 @@ class Evidence:
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, Any]) -> Evidence:
-        """The inverse of `to_metadata`. What version 2 of the rules added may be missing.
+        """The inverse of `to_metadata`. Fields that have a default may be missing.
 
         Raises:
             EvidenceError: If fields are missing or unknown.

@@ -113,7 +113,8 @@ class Claim:
         reach: The first words of the verdict: "in small convolutional networks on …".
         replicates: How many replicates of each population were planned, from the pilot; None for the
             chapter's usual number.
-        edition: The edition of the chapter since which the claim has stood as it is.
+        edition: The edition of the chapter since which the claim has stood as it is; 0 for claims that were
+            published before editions were counted.
     """
 
     id: str
@@ -140,7 +141,7 @@ class Claim:
     replicates: int | None = None
     pilot: Pilot | None = None
     published: Published | None = None
-    edition: int = 1
+    edition: int = 0
 
     def judged(self) -> dict[str, Any]:
         """The part that decides the verdict. It goes into the fingerprint; wording does not.
@@ -148,7 +149,7 @@ class Claim:
         Planned replicates and the edition count only where they are given, so that a claim without them keeps
         the fingerprint it had before there were any.
         """
-        later = {"replicates": self.replicates, "edition": self.edition if self.edition > 1 else None}
+        later = {"replicates": self.replicates, "edition": self.edition or None}
         return {
             "id": self.id,
             "kind": self.kind,
@@ -286,8 +287,8 @@ def check_primary(claims: Iterable[Claim]) -> None:
 
 
 def edition_of(claims: Iterable[Claim], chapter: str) -> int:
-    """The edition of a chapter: the latest of its claims', 1 without any."""
-    return max((claim.edition for claim in claims if claim.chapter == chapter), default=1)
+    """The edition of a chapter: the latest of its claims', 0 where none names one."""
+    return max((claim.edition for claim in claims if claim.chapter == chapter), default=0)
 
 
 def _open(path: Path) -> yaml.SafeLoader:
@@ -409,7 +410,7 @@ class _Entry:
             replicates=self._replicates(),
             pilot=self._pilot(),
             published=self._published(),
-            edition=self._whole("edition", 1) if "edition" in given else 1,
+            edition=self._whole("edition", 1) if "edition" in given else 0,
         )
 
     def _require(self, key: str, reason: str = "") -> None:

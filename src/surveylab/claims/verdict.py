@@ -67,8 +67,7 @@ def judge(
             one below and one above 1. An effect that goes there makes the claim inconclusive.
         scope_map: For an experiment settings and the values in them, such as
             ``[({"budget": 2, "data": "fashion"}, values), ...]``. It decides nothing.
-        rules: The version of the rules. Version 1 judges evidence that was published under it: it knows
-            neither reasons nor firmness, and nothing of the four arguments above.
+        rules: The version of the rules that the evidence names.
 
     Returns:
         The evidence, with its verdict.
@@ -78,15 +77,18 @@ def judge(
     """
     extras = {"clusters": clusters, "arms": arms, "guard": guard, "scope_map": scope_map}
     given = [name for name, extra in extras.items() if extra is not None]
-    if rules not in range(1, RULES + 1):
+    if rules != RULES:
         raise EvidenceError(
-            f"claim {claim.id}: unknown version of the rules {rules!r}; the present one is {RULES}"
+            f"claim {claim.id}: judged by version {rules!r} of the rules; the present one is {RULES}; "
+            "run the chapter anew"
         )
-    if given and (claim.kind != "experiment" or rules == 1):
-        why = f"a claim of kind {claim.kind}" if claim.kind != "experiment" else "version 1 of the rules"
-        raise EvidenceError(f"claim {claim.id}: {', '.join(given)} means nothing for {why}; leave it out")
+    if given and claim.kind != "experiment":
+        raise EvidenceError(
+            f"claim {claim.id}: {', '.join(given)} means nothing for a claim of kind {claim.kind}; "
+            "leave it out"
+        )
     array = checked_values(claim, values, profile)
-    found = _bare(claim, array, profile=profile, seed=seed, data=checked_data(claim, data), rules=rules)
+    found = _bare(claim, array, profile=profile, seed=seed, data=checked_data(claim, data))
     if array is None:
         return _final(found)
     if claim.kind == "identity":
@@ -124,7 +126,7 @@ def decide(low: float, high: float, means: Iterable[float], *, margin: float, di
 
 
 def _bare(
-    claim: Claim, array: Array | None, *, profile: str, seed: int, data: dict[str, str] | None, rules: int
+    claim: Claim, array: Array | None, *, profile: str, seed: int, data: dict[str, str] | None
 ) -> Evidence:
     """The evidence before anything follows from its values."""
     has_interval = claim.kind in ("experiment", "measurement")
@@ -147,7 +149,6 @@ def _bare(
         seed=int(seed),
         data=data,
         edition=claim.edition,
-        rules=rules,
     )
 
 
@@ -170,9 +171,6 @@ def _by_interval(claim: Claim, array: Array, found: Evidence) -> Evidence:
             detectable=smallest_shown(interval, margin),
             firmness=firmness(verdict, interval, margin=margin, direction=direction),
         )
-        if found.rules == 1:
-            half = max(centre - interval.low, interval.high - centre)
-            found = dataclasses.replace(found, detectable=margin + half)
     found = dataclasses.replace(
         found, estimate=centre, verdict=verdict, reason=reason if verdict == "inconclusive" else None
     )
@@ -191,11 +189,9 @@ def _by_interval(claim: Claim, array: Array, found: Evidence) -> Evidence:
 
 
 def _final(found: Evidence) -> Evidence:
-    """The evidence without what its profile does not decide and its version of the rules does not know."""
+    """The evidence without what its profile does not decide."""
     if found.profile == "smoke":
         found = dataclasses.replace(found, verdict="not-decided", reason=None, firmness=None)
-    if found.rules == 1:
-        found = dataclasses.replace(found, reason=None, firmness=None, edition=None)
     return found
 
 

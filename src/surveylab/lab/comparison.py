@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from surveylab.claims import FIRST_DESIGN_SEED
 from surveylab.lab import cache, tuning
 from surveylab.lab.data import Dataset, Split
 from surveylab.lab.evidence import show_text
@@ -186,6 +187,8 @@ class Comparison:
         every: Record the metric on the validation examples before the first update, every ``every`` updates
             and after the last, as ``trained.curve``; 0 for never.
         target: Tune an arm to reach this value of the metric soon, in place of a high one at the end.
+        label: What goes before an arm's name in the tuning file and on the progress bar, where a chapter has
+            several comparisons.
     """
 
     data: Dataset
@@ -200,6 +203,7 @@ class Comparison:
     clip: float | None = None
     every: int = 0
     target: float | None = None
+    label: str = ""
     split: Split = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -219,6 +223,25 @@ class Comparison:
         grid = self.rates if isinstance(self.rates, Mapping) else {"rate": self.rates}
         return {name: list(values) for name, values in grid.items()}
 
+    def variant(self, label: str, *, budget: float = 1.0, **changes: Any) -> Comparison:
+        """The same comparison in another setting: for the guard at other budgets, and for the scope map.
+
+        It has the replicas of population 0 alone, and its arms are tuned anew, under names of their own.
+
+        Args:
+            label: Added to the comparison's own, to tell its arms from those of other settings.
+            budget: How many times the training examples.
+            **changes: Any other field, by name: ``train=4000``, ``data=…``.
+        """
+        label = f"{self.label}, {label}" if self.label else label
+        streams = [stream for stream in self.streams if stream.population == 0]
+        changed: dict[str, Any] = {
+            "samples": round(self.samples * budget),
+            "streams": streams,
+            "label": label,
+        } | changes
+        return replace(self, **changed)
+
     def settings(self, name: str, arm: Arm | MakeArm) -> list[Point]:
         """The values at which an arm trains, one `Point` a population: by `surveylab.lab.tuning`'s rules.
 
@@ -227,19 +250,17 @@ class Comparison:
         run = active()
         if run is None or not run.registered:
             return self.search(name, arm)
-        return tuning.settings(name, self.grid, self.streams, self._trial(arm))
+        return tuning.settings(self._named(name), self.grid, self.streams, self._trial(arm))
 
     def search(self, name: str, arm: Arm | MakeArm) -> list[Point]:
         """Seek an arm's values at once, on other seeds than the run's, for a method no tuning file knows."""
-        run = active()
-        seed = self.streams[0].seed if run is None else run.seed
-        populations = len({stream.population for stream in self.streams})
-        replicates = len(self.streams) // populations
-        others = make_streams(seed + tuning.SEED, replicates, populations)
+        populations = len(tuning.populations_of(self.streams))
+        others = make_streams(
+            self.streams[0].seed + FIRST_DESIGN_SEED, len(self.streams) // populations, populations
+        )
         found = tuning.search(name, self.grid, others, self._trial(arm))
-        if (edge := tuning.at_edge(found.grid, found.best)) is not None and (
-            run is None or run.profile != "smoke"
-        ):
+        edge = tuning.at_edge(found.grid, found.best)
+        if edge is not None and not tuning.is_smoke():
             show_text(f"Of {name}, {edge}; see beyond it.")
         return found.best
 
@@ -263,6 +284,7 @@ class Comparison:
                 comparison's curve is recorded.
         """
         settings = self.settings(name, arm) if settings is None else list(settings)
+        name = self._named(name)
         points = tuning.by_replica(settings, self.streams)
         others = tuning.without_rate(points[0])
         if any(tuning.without_rate(point) != others for point in points):
@@ -336,6 +358,10 @@ class Comparison:
             return scores
 
         return score
+
+    def _named(self, name: str) -> str:
+        """An arm's name in the whole chapter."""
+        return f"{self.label}: {name}" if self.label else name
 
     def _population(self, arm: Arm, streams: Sequence[Stream]) -> Population:
         population = Population(arm.build, streams, device=self.data.x.device)

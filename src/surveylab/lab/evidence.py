@@ -6,7 +6,7 @@ import ast
 import inspect
 import os
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +26,11 @@ from surveylab.claims import (
     run_of,
     same_machine,
 )
-from surveylab.claims.arms import POINTS, has_learnt
+from surveylab.claims.arms import POINTS, Baseline, has_learnt
 from surveylab.claims.intervals import student_interval
 from surveylab.claims.render import number, result
 from surveylab.lab import tuning
-from surveylab.lab.data import Dataset
+from surveylab.lab.data import BASELINES, Dataset
 from surveylab.lab.output import COMPUTED, show
 from surveylab.lab.session import Run, active, current, machine, versions
 
@@ -48,6 +48,9 @@ def check(
     *,
     data: Dataset | None = None,
     arms: Mapping[str, Trained] | None = None,
+    guard: Mapping[float, torch.Tensor] | None = None,
+    scope_map: Iterable[tuple[Mapping[str, Any], torch.Tensor]] | None = None,
+    clusters: Any = None,
 ) -> None:
     """Judge a claim by its replicates' values and show the verdict with all that it rests on.
 
@@ -62,6 +65,13 @@ def check(
         arms: For an experiment in which networks were trained, the arms that the values compare. Their
             scores, training losses and learning curves are kept with the evidence, and one that has not
             learnt makes the claim inconclusive.
+        guard: For an experiment the same effect of population 0 at other budgets, one value a replicate, such
+            as ``{0.25: …, 4: …}``: at least one below and one above 1, in units of the run's. An effect that
+            goes there makes the claim inconclusive. `Comparison.variant` trains at another budget.
+        scope_map: Settings and the same effect in them, one value a replicate, such as
+            ``[({"budget": 2, "data": "fashion"}, …), …]``. It decides nothing; the card draws it.
+        clusters: What each value's replicate shares with others, a number or a name, in the shape of the
+            values. The interval is then over clusters.
 
     Raises:
         KeyError: In a chapter, if there is no such claim.
@@ -97,7 +107,17 @@ def check(
             for name, trained in arms.items()
         }
     )
-    evidence = judge(entry, values, profile=run.profile, seed=run.seed, data=source, arms=known)
+    evidence = judge(
+        entry,
+        values,
+        profile=run.profile,
+        seed=run.seed,
+        data=source,
+        arms=known,
+        guard=None if guard is None else {budget: _row(there) for budget, there in guard.items()},
+        scope_map=None if scope_map is None else [(at, _row(there)) for at, there in scope_map],
+        clusters=clusters,
+    )
     if os.environ.get("SURVEYLAB_VERIFY") and run.profile != "smoke":
         evidence = _reproduced(run, evidence)
     run.evidence[claim] = evidence
@@ -109,6 +129,11 @@ def check(
     )
 
 
+def _row(values: Any) -> list[float]:
+    """The effect in one other setting, one value a replicate."""
+    return torch.as_tensor(values, dtype=torch.float64).cpu().flatten().tolist()
+
+
 def _arm(trained: Trained, populations: Callable[[torch.Tensor], list[list[float]]]) -> Arm:
     """What the rules want to know of an arm; its values one a replicate are laid out by population."""
     accuracy = trained.training_accuracy
@@ -117,7 +142,23 @@ def _arm(trained: Trained, populations: Callable[[torch.Tensor], list[list[float
         loss=populations(trained.training_loss),
         accuracy=None if accuracy is None else populations(accuracy),
         curve=_curve(trained.history.losses.mean(1)) if len(trained.history.losses) >= POINTS else None,
+        baseline=_baseline(trained),
+        chance=None if accuracy is None else 100 / len(trained.split.get(trained.split.test)[1].unique()),
     )
+
+
+def _baseline(trained: Trained) -> Baseline | None:
+    """The best classical method known on as many training examples of the same data."""
+    if trained.training_accuracy is None:
+        return None
+    split = trained.split
+    known = [
+        found
+        for found in BASELINES.get(split.data.name, ())
+        if not found.cite and found.train == split.train.shape[1]
+    ]
+    best = max(known, key=lambda found: found.score, default=None)
+    return None if best is None else Baseline(best.method, best.score)
 
 
 def _curve(losses: torch.Tensor, points: int = 32) -> list[list[float]]:

@@ -85,9 +85,16 @@ class Run:
         """Replicates in each of the three populations."""
         return REPLICATES[self.profile]
 
-    def streams(self, times: int = 1) -> list[Stream]:
-        """One stream a replicate, population by population; ``times`` as many where runs are short."""
-        return make_streams(self.seed, times * self.replicates)
+    def streams(self, times: int = 1, *, replicates: int | None = None) -> list[Stream]:
+        """One stream a replicate, population by population.
+
+        Args:
+            times: How many times the profile's number of replicates, where runs are short.
+            replicates: The number that the claims have planned for each population, in place of the
+                profile's; at smoke that remains.
+        """
+        planned = self.replicates if replicates is None or self.profile == "smoke" else replicates
+        return make_streams(self.seed, times * planned)
 
     def pick(self, *, smoke: T, standard: T, full: T | None = None) -> T:
         """The value for this run's profile; ``full`` is ``standard`` unless given."""
@@ -97,9 +104,10 @@ class Run:
 
     def by_population(self, values: torch.Tensor) -> torch.Tensor:
         """One value a replicate, (3n,), as populations: (3, n), in double precision on the CPU."""
-        if values.numel() == 0 or values.numel() % (3 * self.replicates):
+        fewest = min(self.replicates, REPLICATES["standard"])
+        if values.numel() < 3 * fewest or values.numel() % 3:
             raise ValueError(
-                f"values must be one a replicate, 3 × {self.replicates} in all or a multiple of it; "
+                f"values must be one a replicate, three populations of at least {fewest}; "
                 f"got shape {tuple(values.shape)}"
             )
         return values.detach().double().cpu().reshape(3, -1)

@@ -33,8 +33,6 @@ Grid = Mapping[str, Sequence[float]]
 #: Scores, higher is better, of streams trained at points for a share of the budget: one a trial.
 Trial = Callable[[Sequence[tuple[Stream, Point]], float], Tensor]
 
-# Added to a run's seed where rates are sought within it.
-SEED = 1000
 # Replicas of each population that try a point.
 TRIALS_EACH = 4
 # Points that survive the first stage, and its share of the budget.
@@ -90,7 +88,7 @@ def settings(name: str, grid: Grid, streams: Sequence[Stream], trial: Trial) -> 
         entry = _read(path).get(name) or (_read(Path(kept)).get(name) if kept else None)
         if entry is None or entry["grid"] != grid:
             found = search(name, grid, streams, trial)
-            if (edge := at_edge(grid, found.best)) is not None and not _smoke():
+            if (edge := at_edge(grid, found.best)) is not None and not is_smoke():
                 raise TuningError(f"{name}: {edge}; widen it. {_shown(found)}")
             entry = asdict(found)
         path.write_text(json.dumps(_read(path) | {name: entry}, indent=1) + "\n", encoding="utf-8")
@@ -98,13 +96,13 @@ def settings(name: str, grid: Grid, streams: Sequence[Stream], trial: Trial) -> 
     run = current()
     known = sweeps()
     if name not in known or known[name]["grid"] != grid:
-        if _smoke():  # so that an author can see a chapter run before tuning it
+        if is_smoke():  # so that an author can see a chapter run before tuning it
             middle = {key: values[len(values) // 2] for key, values in grid.items()}
-            return [middle] * len(_populations(streams))
+            return [middle] * len(populations_of(streams))
         why = "has not been tuned" if name not in known else "was tuned on another grid"
         raise TuningError(f"{name} {why}; run: surveylab tune {run.chapter}")
     best = list(known[name]["best"])
-    return best if len(best) == len(_populations(streams)) else best[:1] * len(_populations(streams))
+    return best if len(best) == len(populations_of(streams)) else best[:1] * len(populations_of(streams))
 
 
 def search(name: str, grid: Grid, streams: Sequence[Stream], trial: Trial) -> Search:
@@ -116,7 +114,8 @@ def search(name: str, grid: Grid, streams: Sequence[Stream], trial: Trial) -> Se
     grid = _checked(name, grid)
     points = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
     teams = [
-        [stream for stream in streams if stream.population == p][:TRIALS_EACH] for p in _populations(streams)
+        [stream for stream in streams if stream.population == population][:TRIALS_EACH]
+        for population in populations_of(streams)
     ]
     candidates = [points for _ in teams]
     stages = []
@@ -188,7 +187,7 @@ def at_edge(grid: Grid, best: Sequence[Point]) -> str | None:
 
 def by_replica(points: Sequence[Point], streams: Sequence[Stream]) -> list[Point]:
     """Each replica's point, from those of the populations."""
-    populations = _populations(streams)
+    populations = populations_of(streams)
     if len(points) not in (1, len(populations)):
         raise ValueError(
             f"settings must be one point, or one a population ({len(populations)}); got {len(points)}"
@@ -207,7 +206,8 @@ def sweeps() -> dict[str, Any]:
     return _read(run.root / "book" / "tuning" / f"{run.chapter}.json")
 
 
-def _smoke() -> bool:
+def is_smoke() -> bool:
+    """Whether this run is there to see a chapter run, in seconds."""
     run = active()
     return run is not None and run.profile == "smoke"
 
@@ -223,7 +223,8 @@ def _shown(found: Search) -> str:
     return f"Mean scores of the rates that were left, by population: {'; '.join(parts)}"
 
 
-def _populations(streams: Sequence[Stream]) -> list[int]:
+def populations_of(streams: Sequence[Stream]) -> list[int]:
+    """The populations to which replicas belong, ascending."""
     return sorted({stream.population for stream in streams})
 
 

@@ -93,7 +93,10 @@ def _executor(command: Callable[..., Any]) -> Callable[..., Any]:
     "full: for a GPU, published beside it under book/full/.",
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Other seeds go into _build/."
+    "--seed",
+    type=click.IntRange(min=0),
+    help="Any other than the chapter's own goes into _build/; those from 1000 on are for design. Default: "
+    "the seed that follows from the chapter's name and edition, on which it is published.",
 )
 @click.option(
     "--candidate",
@@ -240,7 +243,7 @@ def verify(
 @cli.command()
 @_chapters
 @click.option(
-    "--seed", type=click.IntRange(min=0), required=True, help="Below 1000, and not the published one (0)."
+    "--seed", type=click.IntRange(min=0), required=True, help="Below 1000, and not the published one."
 )
 @_executor
 @_execution

@@ -215,6 +215,7 @@ def _entry(sentence: Sentence) -> str:
         f"- id: {sentence.id}",
         f"  says: {json.dumps(sentence.says, ensure_ascii=False)}",
         f"  covers: [{sentence.id}]",
+        "  edition: 1",
         "  kind:",
         "  effect:",
         "  unit:",

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surveylab.claims import record
+from surveylab.claims import edition_of, publication_seed, record
 from surveylab.press.errors import ChapterFailed as ChapterFailed  # all errors are imported from here
 from surveylab.press.errors import PressError, WrongUse
 from surveylab.press.review_text import Section, chapters_of, load_review
@@ -89,6 +89,10 @@ class Project:
     def claims_of(self, chapter: str) -> dict[str, Claim]:
         """The claims that one chapter decides."""
         return {id: claim for id, claim in self.claims.items() if claim.chapter == chapter}
+
+    def seed(self, chapter: str) -> int:
+        """The seed on which a chapter is published; it follows from its name and its edition."""
+        return publication_seed(chapter, edition_of(self.claims.values(), chapter))
 
     def select(self, names: Sequence[str]) -> list[str]:
         """Resolve the chapters named on the command line; none named means all.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tiny_project import GOOD, card, outputs, read, write_chapter, write_notebook
 
-from surveylab.claims import provenance_of, run_of
+from surveylab.claims import provenance_of, publication_seed, run_of
 from surveylab.press.run import publish
 
 
@@ -274,6 +274,25 @@ def test_smoke_and_other_runs_never_touch_the_book(root, surveylab):
     assert surveylab("run", "--output", str(root / "elsewhere")).code == 0
     assert (root / "elsewhere/demo/one.ipynb").exists()
     assert files(root / "book") == before
+
+
+@pytest.mark.slow
+def test_a_chapter_with_an_edition_is_published_on_the_seed_that_follows_from_it(root, surveylab):
+    claims = root / "book/claims/demo/one.yml"
+    replace(claims, "- id: tiny-gain\n", "- id: tiny-gain\n  edition: 1\n")
+    seed = publication_seed("demo/one", 1)
+    assert seed > 0
+    said = surveylab("run")
+    assert said.code == 0 and "-> book/demo/one.ipynb" in said.out
+    page = read(root / "book/demo/one.ipynb")
+    assert (run_of(page) or {})["seed"] == provenance_of(page)["seed"] == seed
+    assert surveylab("status").code == 0
+    assert surveylab("run", "--seed", str(seed)).out == "demo/one: fresh\n"
+    before = files(root / "book")
+    assert surveylab("run", "--seed", "0").code == 0
+    assert (root / "_build/standard-seed-0/demo/one.ipynb").exists() and files(root / "book") == before
+    replace(claims, "edition: 1", "edition: 2")
+    assert "another profile or seed" in surveylab("status").out
 
 
 @pytest.mark.slow

@@ -71,7 +71,7 @@ def fingerprint(
     chapter: str,
     *,
     profile: str = "standard",
-    seed: int = 0,
+    seed: int | None = None,
     packages: Mapping[str, Path] | None = None,
 ) -> Fingerprint:
     """Compute a chapter's fingerprint from the working tree.
@@ -80,7 +80,7 @@ def fingerprint(
         project: the checkout.
         chapter: `section/chapter`.
         profile: of the run that is or would be published.
-        seed: likewise. The device is no parameter here: it is hardware.
+        seed: likewise; by default the chapter's own. The device is no parameter here: it is hardware.
         packages: name and folder of each package whose code counts; default `library_packages(project)`.
 
     Raises:
@@ -97,7 +97,7 @@ def fingerprint(
         "library": {name: _code_hash(tree) for name, tree in sorted(modules.items())},
         "claims": {id: _hash(claim.judged()) for id, claim in sorted(project.claims_of(chapter).items())},
         "tuning": _hash(_read_json(tuning)) if tuning.exists() else None,
-        "parameters": _hash({"profile": profile, "seed": seed}),
+        "parameters": _hash({"profile": profile, "seed": project.seed(chapter) if seed is None else seed}),
     }
     return Fingerprint(_hash(parts, length=64), parts)
 

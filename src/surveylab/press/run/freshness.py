@@ -41,7 +41,12 @@ class State:
 
 
 def state_of(
-    project: Project, chapter: str, *, profile: str = "standard", seed: int = 0, path: Path | None = None
+    project: Project,
+    chapter: str,
+    *,
+    profile: str = "standard",
+    seed: int | None = None,
+    path: Path | None = None,
 ) -> State:
     """Compare an executed chapter with the working tree.
 
@@ -49,7 +54,7 @@ def state_of(
         project: the checkout.
         chapter: `section/chapter`.
         profile: of the run.
-        seed: of the run.
+        seed: of the run; by default the one on which the chapter is published.
         path: the executed notebook; default where that profile is published.
 
     Raises:

@@ -74,7 +74,7 @@ def make_task(
     chapter: str,
     *,
     profile: str = "standard",
-    seed: int = 0,
+    seed: int | None = None,
     device: str = "auto",
     candidate: str | None = None,
     environment: Mapping[str, str] | None = None,
@@ -84,11 +84,17 @@ def make_task(
 ) -> Task:
     """Describe the execution of a chapter's source as it lies in the working tree.
 
+    The seed is by default the one on which the chapter is published.
+
     Raises:
         ChapterFailed: the source cannot be read, or not be executed as it stands.
         PressError: a file that goes along cannot be read.
     """
-    parameters: dict[str, Any] = {"profile": profile, "seed": seed, "device": device}
+    parameters: dict[str, Any] = {
+        "profile": profile,
+        "seed": project.seed(chapter) if seed is None else seed,
+        "device": device,
+    }
     folder = None
     if candidate is not None:
         parameters["candidate"], folder = candidate, str(Path.cwd())

@@ -36,7 +36,7 @@ class Run:
     """What `surveylab run` was asked for."""
 
     profile: str = "standard"
-    seed: int = 0
+    seed: int | None = None
     device: str = "auto"
     candidate: str | None = None
     force: bool = False
@@ -57,10 +57,11 @@ class Run:
             if folder == book or book in folder.parents:
                 raise WrongUse("--output may not lie inside book/: only a plain run publishes there")
             return self.output / f"{chapter}.ipynb"
-        if self.profile != "smoke" and self.seed == 0 and self.candidate is None:
+        own = self.seed in (None, project.seed(chapter))
+        if self.profile != "smoke" and own and self.candidate is None:
             return project.published(chapter, self.profile)
         name = self.profile
-        name += f"-seed-{self.seed}" if self.seed else ""
+        name += "" if own else f"-seed-{self.seed}"
         name += "-candidate" if self.candidate is not None else ""
         return project.root / "_build" / name / f"{chapter}.ipynb"
 

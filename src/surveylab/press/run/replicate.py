@@ -6,13 +6,12 @@ import json
 from collections.abc import Callable
 from contextlib import closing
 
-from surveylab.claims import Evidence, record
+from surveylab.claims import FIRST_DESIGN_SEED, Evidence, record
 from surveylab.press.console import short, table
 from surveylab.press.project import PressError, Project, WrongUse
 from surveylab.press.run.execute import execute_all
 from surveylab.press.run.executor import Executor
 from surveylab.press.run.kernel import CELL_TIMEOUT, make_task
-from surveylab.press.run.tune import SEED as TUNING_SEED
 
 OPPOSITE = {"supported", "contradicted"}
 
@@ -45,9 +44,9 @@ def replicate(
             fine = False
             continue
         stored = record.provenance_of(notebook)
-        if seed >= TUNING_SEED:
+        if seed >= FIRST_DESIGN_SEED:
             raise WrongUse(
-                f"--seed {seed}: rates were found on seeds from {TUNING_SEED} on; choose one below"
+                f"--seed {seed}: rates were found on seeds from {FIRST_DESIGN_SEED} on; choose one below"
             )
         if stored.get("seed") == seed:
             raise WrongUse(

@@ -10,12 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from surveylab.claims import FIRST_DESIGN_SEED
 from surveylab.press.console import Progress, seconds, table
 from surveylab.press.project import PressError, Project, WrongUse, ensure_writable, write_atomically
 from surveylab.press.run.kernel import CELL_TIMEOUT, make_task, perform
-
-# Rates must not be chosen on the streams that the published run draws from.
-SEED = 1000
 
 
 def tune(
@@ -23,7 +21,7 @@ def tune(
     chapter: str,
     say: Callable[[str], None],
     *,
-    seed: int = SEED,
+    seed: int = FIRST_DESIGN_SEED,
     device: str = "auto",
     timeout: int = CELL_TIMEOUT,
     missing: bool = False,
@@ -38,9 +36,10 @@ def tune(
         WrongUse: the seed is that of the published run.
         PressError: the chapter failed, or has nothing to tune; the kept file is unchanged.
     """
-    if seed < SEED:
+    if seed < FIRST_DESIGN_SEED:
         raise WrongUse(
-            f"--seed {seed}: rates are found on seeds from {SEED} on; those below are for published runs"
+            f"--seed {seed}: rates are found on seeds from {FIRST_DESIGN_SEED} on; those below are for "
+            "published runs"
         )
     kept = project.tuning(chapter)
     ensure_writable(kept)
