@@ -34,7 +34,11 @@ _RIGHT: dict[str, tuple[Callable[[Any], bool], str]] = {
     "num_groups": _COUNT,
     "code_features": _COUNT,
     "group": _COUNT,
+    "num_parameters": _COUNT,
+    "reduction": _COUNT,
     "normalized_shape": (_are_lengths, "a length or a sequence of them, whole numbers that are zero or more"),
+    "init": (math.isfinite, "a finite number"),
+    "beta": (math.isfinite, "a finite number"),
     "eps": (lambda value: 0 <= value < math.inf, "zero or more"),
     "momentum": (lambda value: value is None or 0 <= value <= 1, "from 0 to 1, or None"),
 }
@@ -60,7 +64,7 @@ def checked(kind: type[Layer]) -> type[Layer]:
     return kind
 
 
-def check_input(input: Tensor, eps: float) -> None:
+def check_input(input: Tensor, eps: float = 0.0) -> None:
     """Raise what torch raises for a dtype; and for a negative eps, of which torch makes NaN in silence."""
     if not input.is_floating_point():
         raise NotImplementedError(f"input should be floating point, but is {input.dtype}: convert it")
