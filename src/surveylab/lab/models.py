@@ -1,17 +1,22 @@
 """The small networks that the chapters' experiments train.
 
-Each takes ``norm``, which makes a normalisation layer for a number of channels (`torch.nn.Identity` for
-none), so that arms of a comparison differ in that layer and in nothing else.
+Each takes what the arms of a comparison differ in, such as ``norm``, which makes a normalisation layer for a
+number of channels (`torch.nn.Identity` for none), or ``activation``, likewise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import product
+from math import prod
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
 Norm = Callable[[int], nn.Module]
+Activation = Callable[[int], nn.Module]
+Widths = tuple[int, ...]
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -46,6 +51,73 @@ def small_cnn(
     # (B, 2 width, H/2, W/2) -> (B, 2 width parts²)
     head = nn.Linear(2 * width * parts**2, classes)
     return he_init(nn.Sequential(*layers, MeanOverPositions(parts), head))
+
+
+def relu(channels: int) -> nn.Module:
+    """ReLU, whatever the number of channels."""
+    return nn.ReLU()
+
+
+def strided_cnn(
+    activation: Activation = relu,
+    *,
+    size: Sequence[int],
+    widths: Sequence[int],
+    channels: int = 1,
+    classes: int = 10,
+) -> nn.Sequential:
+    """Blocks of a convolution, Batch Norm and ``activation``, each halving the map; then a linear layer.
+
+    The first kernel is 5 wide, the others 3; all have stride 2.
+
+    Args:
+        activation: Makes an activation for a number of channels.
+        size: Of an input: ``(40,)`` for a signal, ``(14, 14)`` for an image.
+        widths: Channels of each block.
+        channels: Of the inputs.
+        classes: Outputs.
+    """
+    conv, norm = {1: (nn.Conv1d, nn.BatchNorm1d), 2: (nn.Conv2d, nn.BatchNorm2d)}[len(size)]
+    layers: list[nn.Module] = []
+    before, positions = channels, list(size)
+    for place, width in enumerate(widths):
+        kernel = 3 if place else 5
+        layers += [conv(before, width, kernel, stride=2, padding=kernel // 2, bias=False), norm(width)]
+        layers.append(activation(width))
+        before, positions = width, [-(-length // 2) for length in positions]
+    head = nn.Linear(before * prod(positions), classes)
+    return nn.Sequential(*layers, nn.Flatten(), head)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """How many numbers are trained."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def widths_for(build: Callable[[Widths], nn.Module], parameters: int, around: Sequence[int]) -> Widths:
+    """The widths, as near to others as can be, with which a network has a number of parameters within 0.5 %.
+
+    Args:
+        build: Makes the network of given widths.
+        parameters: The number wanted.
+        around: The widths to stay near to; each may change by up to a quarter.
+
+    Raises:
+        ValueError: No such widths.
+    """
+    ranges = [range(max(width - width // 4, 1), width + width // 4 + 1) for width in around]
+
+    def changed(widths: Widths) -> int:
+        return sum((a - b) ** 2 for a, b in zip(widths, around, strict=True))
+
+    with torch.device("meta"):  # only sizes are asked for
+        for widths in sorted(product(*ranges), key=changed):
+            if abs(count_parameters(build(widths)) - parameters) <= 0.005 * parameters:
+                return widths
+    raise ValueError(
+        f"no widths within a quarter of {tuple(around)} give {parameters} parameters within 0.5 %; "
+        "change around"
+    )
 
 
 def he_init(model: Model) -> Model:
