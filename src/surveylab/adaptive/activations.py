@@ -172,11 +172,11 @@ def meta_acon_beta(
                 f"ones, but has {tuple(tensor.shape)}"
             )
         _check_dtype(input, name, tensor)
-    w1, b1, w2, b2 = (None if tensor is None else tensor.to(dtype) for tensor, _ in wanted.values())
     means = input.to(dtype)
     if len(shape) > 2:
         means = means.flatten(2).mean(-1)  # (N, C, ...) -> (N, C, S) -> (N, C)
-    logits = F.linear(F.linear(means, w1, b1), w2, b2)
+    b1, b2 = (None if bias is None else bias.to(dtype) for bias in (fc1_bias, fc2_bias))
+    logits = F.linear(F.linear(means, fc1_weight.to(dtype), b1), fc2_weight.to(dtype), b2)
     return torch.sigmoid(logits.to(dtype))  # autocast has multiplied in half precision
 
 
@@ -366,9 +366,9 @@ class MetaAconC(nn.Module):
     The hidden channels are ``max(reduction, num_channels // reduction)``, and the slopes begin with draws
     from the standard normal distribution, as in the authors' code.
 
-    NOTE: the authors' code, as published last, has a Batch Norm after each linear layer. An earlier version
-    has none, and they advise to remove both for batches of one, where training would fail. Here is none: an
-    example's beta depends on that example alone, in training as in evaluation.
+    NOTE: the authors' code (``acon.py`` of nmaac/acon) has a Batch Norm after each linear layer. Another
+    version in its history has none, and they advise to remove both for batches of one, where training fails
+    (issue 4). Here is none: an example's beta depends on that example alone, in training as in evaluation.
 
     NOTE: the authors' linear layers are 1x1 convolutions over the one position that is left, which is the
     same computation; their weights have two more axes of length 1.
