@@ -344,17 +344,30 @@ def test_large_values(dtype: torch.dtype, beta: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", HALF)
-def test_sums_are_taken_in_float32(dtype: torch.dtype) -> None:
-    """A gradient over 2^16 values: in half precision the sum would stop growing long before its end."""
-    x = torch.full((2**16, 1), -(2.0**-6), dtype=dtype)
-    slope = torch.full((1,), 0.25, dtype=dtype, requires_grad=True)
-    assert_close(torch.autograd.grad(prelu(x, slope).sum(), slope)[0], torch.tensor([-(2.0**10)]))
-    values = torch.linspace(-1, 2, 2**14).to(dtype).view(1, 1, -1)  # as a mean over many positions
-    eye = torch.eye(1, dtype=dtype)
-    assert_close(
-        meta_acon_beta(values, eye, None, eye, None),
-        torch.sigmoid(values.double().mean(-1)),
-    )
+def test_half_precision_is_float32_rounded_once(dtype: torch.dtype) -> None:
+    """Outputs and gradients, sums over many values among them, are those of float32, to the last digit."""
+    x, p1, p2, beta = draw(64, C, 50, dtype=dtype), *(draw(C, seed=i, dtype=dtype) for i in (1, 2, 3))
+    pull = draw(*x.shape, seed=9, dtype=dtype).detach()
+    eye = torch.eye(C, dtype=dtype)
+
+    def meta(x: Tensor, p1: Tensor, p2: Tensor) -> Tensor:
+        return meta_acon_c(x, p1, p2, eye.to(x.dtype), None, eye.to(x.dtype), None)
+
+    cases: list[tuple[Callable[..., Tensor], tuple[Tensor, ...]]] = [
+        (prelu, (p1,)),
+        (swish, (beta,)),
+        (acon_b, (p1, beta)),
+        (acon_c, (p1, p2, beta)),
+        (meta, (p1, p2)),
+    ]
+    for function, parameters in cases:
+        leaves = [x, *parameters]
+        full = [leaf.detach().float().requires_grad_() for leaf in leaves]
+        output, exact = function(*leaves), function(*full)
+        assert torch.equal(output, exact.to(dtype))
+        wanted = torch.autograd.grad(exact, full, pull.float())
+        for grad, right in zip(torch.autograd.grad(output, leaves, pull), wanted, strict=True):
+            assert torch.equal(grad, right.to(dtype))
 
 
 # --- populations
