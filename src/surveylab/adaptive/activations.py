@@ -118,11 +118,7 @@ def acon_c(input: Tensor, p1: Tensor | float, p2: Tensor | float, beta: Tensor |
         NotImplementedError: The input is not floating point.
     """
     values, p1, p2, beta = _prepared(input, p1=p1, p2=p2, beta=beta)
-    # beta last: its product with the slopes might overflow and make NaN of a value that is 0.
-    gate = torch.sigmoid(beta * ((p1 - p2) * values))
-    # The published sum cancels digits where one line is much steeper. As a slope between the two it is
-    # exactly the steeper or the flatter line where the gate is fully open or shut.
-    return (values * torch.lerp(p2, p1, gate)).to(input.dtype)
+    return _smooth_maximum(values, p1, p2, beta).to(input.dtype)
 
 
 def meta_acon_beta(
@@ -149,35 +145,8 @@ def meta_acon_beta(
         RuntimeError: A shape or dtype that does not fit the input's.
         NotImplementedError: The input is not floating point.
     """
-    check_input(input)
-    shape = tuple(input.shape)
-    if len(shape) < 2 or 0 in shape[2:]:
-        raise ValueError(
-            f"input should have shape (batch, channels, ...) with one position or more, but has {shape}"
-        )
-    channels, hidden = shape[1], fc1_weight.shape[0]
-    wanted = {
-        "fc1_weight": (fc1_weight, (hidden, channels)),
-        "fc1_bias": (fc1_bias, (hidden,)),
-        "fc2_weight": (fc2_weight, (channels, hidden)),
-        "fc2_bias": (fc2_bias, (channels,)),
-    }
-    dtype = statistics_dtype(input.dtype)
-    for name, (tensor, right) in wanted.items():
-        if tensor is None:
-            continue
-        if tensor.shape != right:
-            raise RuntimeError(
-                f"{name} should have shape {right}, for an input of {channels} channels and {hidden} hidden "
-                f"ones, but has {tuple(tensor.shape)}"
-            )
-        _check_dtype(input, name, tensor)
-    w1, b1, w2, b2 = (None if tensor is None else tensor.to(dtype) for tensor, _ in wanted.values())
-    means = input.to(dtype)
-    if len(shape) > 2:
-        means = means.flatten(2).mean(-1)  # (N, C, ...) -> (N, C, S) -> (N, C)
-    logits = F.linear(F.linear(means, w1, b1), w2, b2)
-    return torch.sigmoid(logits.to(dtype))  # autocast has multiplied in half precision
+    values = _prepared(input)[0]
+    return _switching_factors(input, values, fc1_weight, fc1_bias, fc2_weight, fc2_bias)
 
 
 def meta_acon_c(
@@ -203,7 +172,12 @@ def meta_acon_c(
     Returns:
         The activations: shape and dtype of the input.
     """
-    return acon_c(input, p1, p2, meta_acon_beta(input, fc1_weight, fc1_bias, fc2_weight, fc2_bias))
+    # Converted once, so that the gradient that comes back through beta is not rounded by itself.
+    values = _prepared(input)[0]
+    beta = _switching_factors(input, values, fc1_weight, fc1_bias, fc2_weight, fc2_bias)
+    beta = _beside(values, "beta", beta)
+    p1, p2 = (_beside(input, name, p).to(values.dtype) for name, p in (("p1", p1), ("p2", p2)))
+    return _smooth_maximum(values, p1, p2, beta).to(input.dtype)
 
 
 @checked
@@ -366,9 +340,9 @@ class MetaAconC(nn.Module):
     The hidden channels are ``max(reduction, num_channels // reduction)``, and the slopes begin with draws
     from the standard normal distribution, as in the authors' code.
 
-    NOTE: the authors' code, as published last, has a Batch Norm after each linear layer. An earlier version
-    has none, and they advise to remove both for batches of one, where training would fail. Here is none: an
-    example's beta depends on that example alone, in training as in evaluation.
+    NOTE: the authors' code (``acon.py`` of nmaac/acon) has a Batch Norm after each linear layer. Another
+    version in its history has none, and they advise to remove both for batches of one, where training fails
+    (issue 4). Here is none: an example's beta depends on that example alone, in training as in evaluation.
 
     NOTE: the authors' linear layers are 1x1 convolutions over the one position that is left, which is the
     same computation; their weights have two more axes of length 1.
@@ -414,11 +388,60 @@ class MetaAconC(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply to (N, C, ...)."""
-        return acon_c(input, self.p1, self.p2, self.beta(input))
+        fc1, fc2 = self.fc1, self.fc2
+        return meta_acon_c(input, self.p1, self.p2, fc1.weight, fc1.bias, fc2.weight, fc2.bias)
 
     def extra_repr(self) -> str:
         """The arguments."""
         return f"num_channels={self.num_channels}, reduction={self.reduction}"
+
+
+def _smooth_maximum(values: Tensor, p1: Tensor, p2: Tensor, beta: Tensor) -> Tensor:
+    """ACON-C of what `_prepared` gives."""
+    # beta last: its product with the slopes might overflow and make NaN of a value that is 0.
+    gate = torch.sigmoid(beta * ((p1 - p2) * values))
+    # The published sum cancels digits where one line is much steeper. As a slope between the two it is
+    # exactly the steeper or the flatter line where the gate is fully open or shut.
+    return values * torch.lerp(p2, p1, gate)
+
+
+def _switching_factors(
+    input: Tensor,
+    values: Tensor,
+    fc1_weight: Tensor,
+    fc1_bias: Tensor | None,
+    fc2_weight: Tensor,
+    fc2_bias: Tensor | None,
+) -> Tensor:
+    """Meta-ACON's beta, shape (N, C), of an input and its values in float32 at least."""
+    shape = tuple(input.shape)
+    if len(shape) < 2 or 0 in shape[2:]:
+        raise ValueError(
+            f"input should have shape (batch, channels, ...) with one position or more, but has {shape}"
+        )
+    channels, hidden = shape[1], fc1_weight.shape[0]
+    wanted = {
+        "fc1_weight": (fc1_weight, (hidden, channels)),
+        "fc1_bias": (fc1_bias, (hidden,)),
+        "fc2_weight": (fc2_weight, (channels, hidden)),
+        "fc2_bias": (fc2_bias, (channels,)),
+    }
+    dtype = values.dtype
+    for name, (tensor, right) in wanted.items():
+        if tensor is None:
+            continue
+        if tensor.shape != right:
+            raise RuntimeError(
+                f"{name} should have shape {right}, for an input of {channels} channels and {hidden} hidden "
+                f"ones, but has {tuple(tensor.shape)}"
+            )
+        _check_dtype(input, name, tensor)
+    means = values
+    if len(shape) > 2:
+        means = values.flatten(2).mean(-1)  # (N, C, ...) -> (N, C, S) -> (N, C)
+    b1, b2 = (None if bias is None else bias.to(dtype) for bias in (fc1_bias, fc2_bias))
+    logits = F.linear(F.linear(means, fc1_weight.to(dtype), b1), fc2_weight.to(dtype), b2)
+    return torch.sigmoid(logits.to(dtype))  # autocast has multiplied in half precision
 
 
 def _prepared(input: Tensor, **parameters: Tensor | float) -> tuple[Tensor, ...]:
