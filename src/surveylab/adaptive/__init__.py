@@ -14,12 +14,15 @@ from surveylab.adaptive.activations import (
     prelu,
     swish,
 )
+from surveylab.adaptive.squeeze_excitation import SqueezeExcitation, SqueezeExcitation1d, squeeze_excitation
 
 __all__ = [
     "AconB",
     "AconC",
     "MetaAconC",
     "PReLU",
+    "SqueezeExcitation",
+    "SqueezeExcitation1d",
     "Swish",
     "acon_a",
     "acon_b",
@@ -27,5 +30,6 @@ __all__ = [
     "meta_acon_beta",
     "meta_acon_c",
     "prelu",
+    "squeeze_excitation",
     "swish",
 ]
