@@ -14,11 +14,21 @@ from surveylab.adaptive.activations import (
     prelu,
     swish,
 )
+from surveylab.adaptive.dynamic_convolution import (
+    DynamicConv1d,
+    DynamicConv2d,
+    annealed_temperature,
+    dynamic_convolution,
+    kernel_attention,
+    set_temperature,
+)
 from surveylab.adaptive.squeeze_excitation import SqueezeExcitation, SqueezeExcitation1d, squeeze_excitation
 
 __all__ = [
     "AconB",
     "AconC",
+    "DynamicConv1d",
+    "DynamicConv2d",
     "MetaAconC",
     "PReLU",
     "SqueezeExcitation",
@@ -27,9 +37,13 @@ __all__ = [
     "acon_a",
     "acon_b",
     "acon_c",
+    "annealed_temperature",
+    "dynamic_convolution",
+    "kernel_attention",
     "meta_acon_beta",
     "meta_acon_c",
     "prelu",
+    "set_temperature",
     "squeeze_excitation",
     "swish",
 ]
