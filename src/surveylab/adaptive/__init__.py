@@ -14,6 +14,7 @@ from surveylab.adaptive.activations import (
     prelu,
     swish,
 )
+from surveylab.adaptive.adabn import adapt_batch_norm, adapted_buffers
 from surveylab.adaptive.dynamic_convolution import (
     DynamicConv1d,
     DynamicConv2d,
@@ -37,6 +38,8 @@ __all__ = [
     "acon_a",
     "acon_b",
     "acon_c",
+    "adapt_batch_norm",
+    "adapted_buffers",
     "annealed_temperature",
     "dynamic_convolution",
     "kernel_attention",
