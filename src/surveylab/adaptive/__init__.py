@@ -15,6 +15,15 @@ from surveylab.adaptive.activations import (
     swish,
 )
 from surveylab.adaptive.adabn import adapt_batch_norm, adapted_buffers
+from surveylab.adaptive.capsules import (
+    CapsNet,
+    CapsuleLayer,
+    PrimaryCapsules,
+    capsule_lengths,
+    margin_loss,
+    route,
+    squash,
+)
 from surveylab.adaptive.dynamic_convolution import (
     DynamicConv1d,
     DynamicConv2d,
@@ -28,10 +37,13 @@ from surveylab.adaptive.squeeze_excitation import SqueezeExcitation, SqueezeExci
 __all__ = [
     "AconB",
     "AconC",
+    "CapsNet",
+    "CapsuleLayer",
     "DynamicConv1d",
     "DynamicConv2d",
     "MetaAconC",
     "PReLU",
+    "PrimaryCapsules",
     "SqueezeExcitation",
     "SqueezeExcitation1d",
     "Swish",
@@ -41,12 +53,16 @@ __all__ = [
     "adapt_batch_norm",
     "adapted_buffers",
     "annealed_temperature",
+    "capsule_lengths",
     "dynamic_convolution",
     "kernel_attention",
+    "margin_loss",
     "meta_acon_beta",
     "meta_acon_c",
     "prelu",
+    "route",
     "set_temperature",
+    "squash",
     "squeeze_excitation",
     "swish",
 ]
