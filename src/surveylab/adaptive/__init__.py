@@ -15,6 +15,7 @@ from surveylab.adaptive.activations import (
     swish,
 )
 from surveylab.adaptive.adabn import adapt_batch_norm, adapted_buffers
+from surveylab.adaptive.adaptive_computation import AdaptiveComputationTime, GRUCell, Pondered, act_step
 from surveylab.adaptive.capsules import (
     CapsNet,
     CapsuleLayer,
@@ -37,12 +38,15 @@ from surveylab.adaptive.squeeze_excitation import SqueezeExcitation, SqueezeExci
 __all__ = [
     "AconB",
     "AconC",
+    "AdaptiveComputationTime",
     "CapsNet",
     "CapsuleLayer",
     "DynamicConv1d",
     "DynamicConv2d",
+    "GRUCell",
     "MetaAconC",
     "PReLU",
+    "Pondered",
     "PrimaryCapsules",
     "SqueezeExcitation",
     "SqueezeExcitation1d",
@@ -50,6 +54,7 @@ __all__ = [
     "acon_a",
     "acon_b",
     "acon_c",
+    "act_step",
     "adapt_batch_norm",
     "adapted_buffers",
     "annealed_temperature",
