@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from contextlib import redirect_stderr
 from types import SimpleNamespace
 
@@ -110,3 +112,15 @@ def test_training_names_what_runs(notebook: Notebook) -> None:
     assert any(line.startswith("2 trials ") for line in notebook.history)
     comparison.run("arm", arm, settings=[{"rate": 0.1}])
     assert any(line.startswith("arm ") for line in notebook.history)
+
+
+def test_a_package_that_asks_for_a_notebooks_bar_warns_of_nothing() -> None:
+    script = (
+        "import warnings\nfrom tqdm import TqdmWarning\n{}"
+        "warnings.warn('IProgress not found. Please update jupyter and ipywidgets.', TqdmWarning)"
+    )
+    for first, expected in (("", True), ("import surveylab.lab\n", False)):
+        done = subprocess.run(
+            [sys.executable, "-c", script.format(first)], capture_output=True, text=True, check=True
+        )
+        assert ("IProgress" in done.stderr) == expected

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterable
 from typing import Any, ClassVar, TypeVar
 
 from IPython import get_ipython
 from IPython.display import DisplayHandle, display
-from tqdm import tqdm
+from tqdm import TqdmWarning, tqdm
 
 from surveylab.lab.output import in_notebook
+
+# Packages that load data import the progress bar of notebooks, which warns where ipywidgets is missing.
+warnings.filterwarnings("ignore", "IProgress not found", TqdmWarning)
 
 T = TypeVar("T")
 # A loop that is over sooner needs no bar.
