@@ -190,8 +190,9 @@ def _facts(
     """What a card folds away, as pairs of a name and a text."""
     rows: list[tuple[str, str | Markup]] = [
         ("Claim", Markup(f"<code>{escape(claim.id)}</code>, {escape(_kind(claim))}")),
-        ("Reason", reason(evidence)),
     ]
+    if not _left_open(evidence):  # else it stands on the face
+        rows.append(("Reason", reason(evidence)))
     if claim.effect:
         rows.append(("One value", linked(claim.effect, places)))
     if evidence.margin is not None:
