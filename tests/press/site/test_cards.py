@@ -375,7 +375,7 @@ def test_a_card_says_reach_standing_clusters_and_pilot(make: Make, draw: Draw) -
 def test_without_evidence_of_it_nothing_of_it_is_shown(make: Make, draw: Draw) -> None:
     html = render_card(make(), run(make(), draw(5.0)))
     for name in (
-        "sl-part",
+        "sl-more",
         "sl-arms",
         "sl-settings",
         "sl-curves",
