@@ -370,6 +370,7 @@ def test_a_card_says_reach_standing_clusters_and_pilot(make: Make, draw: Draw) -
     assert "4 replicates on seed 1001 gave +4.80 points, standard deviation 1.10" in text
     plain = Page(render_card(make(), run(make(), draw(5.0)))).text
     assert "firm registered" in plain and "Registered: unchanged since before its first result." in plain
+    assert "Revised after a result was known, see below. Edition 2." in text and "Edition" not in plain
 
 
 def test_without_evidence_of_it_nothing_of_it_is_shown(make: Make, draw: Draw) -> None:

@@ -270,10 +270,10 @@ def _pilot(claim: Claim) -> str:
 
 def _standing(claim: Claim, evidence: Evidence) -> str:
     """Registered or revised, in which edition."""
-    edition = evidence.edition or claim.edition
+    edition = f" Edition {evidence.edition}." if evidence.edition else ""
     if standing(claim) == "registered":
-        return f"Registered: unchanged since before its first result. Edition {edition}."
-    return f"Revised after a result was known, see below. Edition {edition}."
+        return f"Registered: unchanged since before its first result.{edition}"
+    return f"Revised after a result was known, see below.{edition}"
 
 
 def told(change: Change) -> str:

@@ -31,7 +31,7 @@ COLUMNS = (
     ("profile", "string", "How long the chapter ran: standard or full."),
     ("seed", "integer", "The seed of the run."),
     ("data", "string", "The data set."),
-    ("edition", "integer", "The edition of the claim."),
+    ("edition", "integer", "The edition of the claim; 0 before editions were counted."),
     ("standing", "string", "registered, or revised if it was changed after a result was known."),
     ("reason", "string", "Why the verdict is inconclusive."),
     ("firmness", "number", "How probably an independent run of the same size gives this verdict again."),
