@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from surveylab.claims import Claim, Evidence, judge
+from surveylab.claims import Arm, Baseline, Change, Claim, Evidence, Pilot, Published, judge
 
 MakeClaim = Callable[..., Claim]
 
@@ -62,3 +62,55 @@ def up(x: float) -> float:
 def down(x: float) -> float:
     """The next smaller number."""
     return math.nextafter(x, -math.inf)
+
+
+def everything(make: MakeClaim, draw: Callable[..., np.ndarray]) -> tuple[Claim, Evidence]:
+    """A claim and evidence that hold all that version 2 of the rules adds."""
+    claim = make(
+        unit="points",
+        says="Group Norm beats Batch Norm at two examples a batch.",
+        effect="Accuracy of Group Norm minus that of Batch Norm.",
+        reach="in small convolutional networks on mnist1d and fashion",
+        primary=True,
+        edition=2,
+        replicates=8,
+        pilot=Pilot(4.8, 1.1, 4, 1001),
+        published=Published(8.0, "ioffe2015batch", "Table 1"),
+        history=(Change("2026-01-31", "The margin was 2.", "It was copied.", "supported, +5.1 points."),),
+    )
+    steps = np.arange(0, 1001, 50)
+    curve = {
+        name: [[float(step), 2.3 * math.exp(-step / scale) + 0.02] for step in steps]
+        for name, scale in (("Group Norm", 120.0), ("Batch Norm", 160.0), ("none", 900.0))
+    }
+    svm = Baseline("support vector machine on pixels", 64.0)
+    score = {"Group Norm": 81.0, "Batch Norm": 76.0}
+    arms = {
+        name: Arm(
+            draw(mean).tolist(),
+            loss=draw(0.05, 0.001).tolist(),
+            accuracy=np.full((3, 8), 98.5).tolist(),
+            curve=curve[name],
+            baseline=svm,
+            chance=10.0,
+        )
+        for name, mean in score.items()
+    }
+    settings = [
+        ({"budget": budget, "data": data, "width": 16}, draw(shift + budget, 1.0)[0])
+        for data, shift in (("mnist1d", 2.0), ("fashion", -1.0))
+        for budget in (0.5, 1, 2)
+    ]
+    guarded = {0.25: draw(3.0)[0], 0.5: draw(4.2)[0], 2.0: draw(4.9)[0], 4.0: draw(5.2)[0]}
+    evidence = judge(
+        claim,
+        draw(5.0),
+        profile="standard",
+        seed=0,
+        data=None,
+        clusters=[[f"style {r % 4}" for r in range(8)]] * 3,
+        arms=arms,
+        guard=guarded,
+        scope_map=settings,
+    )
+    return claim, evidence

@@ -5,6 +5,7 @@ document.addEventListener("DOMContentLoaded", () => {
   codeSwitch(document.querySelectorAll(".bd-article details.hide.above-input"));
   const form = document.querySelector("form.sl-filter");
   if (form) ledger(form, document.querySelector("table.sl-ledger"));
+  for (const card of document.querySelectorAll(".sl-card[data-bounds]")) cardMargin(card);
   for (const link of document.querySelectorAll("a.sl-address")) {
     // Where the book is read is known only here, unless its page names where it is published.
     const published = document.querySelector("link[rel=canonical]")?.href ?? location.href;
@@ -35,6 +36,72 @@ function codeSwitch(cells) {
   if (chosen) set(chosen === "shown");
   else label(false);
   document.querySelector(".bd-article .sl-header")?.after(button);
+}
+
+// A reader's own margin, as a multiple of each claim's: decides anew by the rules of method.md.
+function decide(bounds, margin, against = "contradicted") {
+  const [low, high, least, most] = bounds.split(" ").slice(0, 4).map(Number);
+  const inside = -margin < low && high < margin;
+  if (bounds.endsWith("equivalent")) {
+    return inside ? "supported" : low > margin || high < -margin ? against : "inconclusive";
+  }
+  if (low > margin && least > margin) return "supported";
+  if (high < -margin && most < -margin) return against;
+  return inside ? "negligible" : "inconclusive";
+}
+
+// Make a badge say another verdict.
+function showVerdict(badge, verdict, badges) {
+  const [sign, word] = badges[verdict];
+  badge.className = `sl-badge sl-${verdict}`;
+  badge.querySelector(".sl-mark").textContent = sign;
+  badge.lastChild.textContent = ` ${word}`;
+}
+
+// A card's own slider, in its fold. The badge on the card's face stays: that verdict is the book's.
+function cardMargin(card) {
+  const { badges, against, margin, unit } = JSON.parse(card.dataset.own);
+  const [part, name, slider, output, said] = ["p", "label", "input", "output", "span"].map((tag) =>
+    document.createElement(tag),
+  );
+  part.className = "sl-own";
+  Object.assign(slider, { type: "range", min: -2, max: 2, step: 0.25, value: 0 });
+  name.append("Your margin ", slider);
+  said.hidden = true;
+  said.append("With it the claim would be ", document.createElement("span"));
+  said.append(". This verdict is yours, not the book’s.");
+  part.append(name, " ", output, " ", said);
+  const badge = said.querySelector("span");
+  badge.innerHTML = '<span class="sl-mark" aria-hidden="true"></span> ';
+  const plot = card.querySelector(".sl-plot");
+  const band = plot.querySelector(".sl-band");
+  const width = parseFloat(band.getAttribute("width")) / 2;
+  const centre = parseFloat(band.getAttribute("x")) + width;
+  const edges = [-1, 1].map((side) => {
+    const line = document.createElementNS("http://www.w3.org/2000/svg", "line");
+    line.setAttribute("class", "sl-yours-edge");
+    line.setAttribute("y1", 2);
+    line.setAttribute("y2", 48);
+    return [line, side];
+  });
+  slider.addEventListener("input", () => {
+    const times = 2 ** Number(slider.value);
+    const own = times !== 1;
+    show(times);
+    said.hidden = !own;
+    if (own) showVerdict(badge, decide(card.dataset.bounds, times, against), badges);
+    for (const [line, side] of edges) {
+      for (const x of ["x1", "x2"]) line.setAttribute(x, `${centre + side * times * width}%`);
+      if (own) plot.append(line);
+      else line.remove();
+    }
+  });
+  const show = (times) => {
+    const size = Number((times * margin).toPrecision(3));
+    output.value = `${size}${unit}, ${Number(times.toPrecision(3))} × the claim’s own`;
+  };
+  show(1);
+  card.querySelector(".sl-facts").after(part);
 }
 
 function ledger(form, table) {
@@ -104,36 +171,19 @@ function ledger(form, table) {
     }
   }
 
-  // A reader's own margin, as a multiple of each claim's: decides anew by the rules of method.md.
   const slider = form.querySelector("#sl-margin");
   const badges = JSON.parse(slider.dataset.badges);
   const decided = claims.filter((row) => row.dataset.bounds);
   const published = new Map(decided.map((row) => [row, row.dataset.verdict]));
 
-  function decide(row, margin) {
-    const [low, high, least, most] = row.dataset.bounds.split(" ").slice(0, 4).map(Number);
-    const inside = -margin < low && high < margin;
-    const against = row.dataset.against || "contradicted";
-    if (row.dataset.bounds.endsWith("equivalent")) {
-      return inside ? "supported" : low > margin || high < -margin ? against : "inconclusive";
-    }
-    if (low > margin && least > margin) return "supported";
-    if (high < -margin && most < -margin) return against;
-    return inside ? "negligible" : "inconclusive";
-  }
-
   function ownMargin() {
     const margin = 2 ** Number(slider.value);
     const own = margin !== 1;
     for (const row of decided) {
-      const verdict = own ? decide(row, margin) : published.get(row);
+      const verdict = own ? decide(row.dataset.bounds, margin, row.dataset.against) : published.get(row);
       if (verdict === row.dataset.verdict) continue;
       row.dataset.verdict = verdict;
-      const badge = row.querySelector("a.sl-badge");
-      badge.className = `sl-badge sl-${verdict}`;
-      const [sign, word] = badges[verdict];
-      badge.querySelector(".sl-mark").textContent = sign;
-      badge.lastChild.textContent = ` ${word}`;
+      showVerdict(row.querySelector("a.sl-badge"), verdict, badges);
     }
     const changed = decided.filter((row) => row.dataset.verdict !== published.get(row)).length;
     const times = `${Number(margin.toPrecision(3))} × each claim’s own`;

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import small_book
+from example_claims import draw, everything, make, run
 
-from surveylab.claims import load_claims
+from surveylab.claims import Claim, load_claims
 from surveylab.press.project import PressError
 from surveylab.press.review_text import chapters_of, load_review
 from surveylab.press.site.evidence import Findings, load_findings
@@ -19,6 +23,7 @@ from surveylab.press.site.pages import ledger, overview, provenance, review
 from surveylab.press.site.pages.header import add_header
 
 ROOT = Path(__file__).parents[2]
+__all__ = ["draw", "make"]
 
 
 @pytest.fixture
@@ -77,6 +82,8 @@ def test_each_claim_has_a_permanent_link_and_a_citation(findings: Findings) -> N
     page = ledger.ledger(findings)
     for id in findings.evidence:
         assert f'class="sl-permalink" href="#ledger-{id}"' in row(page, id)
+    assert "good, revised</span>" in row(page, "good") and "open, registered</span>" in row(page, "open")
+    assert '<span class="sl-id">paper</span>' in row(page, "paper")
     cited = row(page, "good").partition('class="sl-cite"')[2].partition("</details>")[0]
     cited = cited.replace("\u00a0", " ")
     assert "“The method gains &lt;a point&gt;”: supported (+3.00 points [+2.94, +3.06])." in cited
@@ -234,6 +241,33 @@ def test_evidence_table_holds_every_value(findings: Findings) -> None:
     }
     (paper,) = (row for row in rows if row["claim"] == "paper")
     assert paper["value"] == paper["estimate"] == "" and paper["verdict"] == "cited"
+
+
+def test_evidence_table_tells_what_a_claim_was_before_and_what_surrounds_it(
+    make: Callable[..., Claim], draw: Callable[..., np.ndarray]
+) -> None:
+    claim, evidence = everything(make, draw)
+    plain = make(id="plain")
+    found = Findings(
+        (), {claim.id: claim, plain.id: plain}, {claim.id: evidence, plain.id: run(plain, draw(1.2))}
+    )
+    rows = list(csv.DictReader(io.StringIO(provenance.evidence_table(found))))
+    first, last = rows[0], rows[-1]
+    assert (first["edition"], first["standing"], first["published"]) == ("2", "revised", "8.0")
+    assert (first["reason"], first["cluster"], rows[1]["cluster"]) == ("", "style 0", "style 1")
+    assert float(first["firmness"]) == evidence.firmness
+    assert evidence.guard is not None and evidence.map is not None
+    budgets = [part.partition(": ") for part in first["guard"].split("; ")]
+    assert [at for at, _, _ in budgets] == ["budget=0.25", "budget=0.5", "budget=2.0", "budget=4.0"]
+    for (_, _, text), cell in zip(budgets, evidence.guard, strict=True):
+        numbers = [float(x) for x in text.replace("[", "").replace("]", "").replace(",", "").split()]
+        assert numbers == pytest.approx([cell.estimate, cell.low, cell.high], rel=1e-5)
+    assert first["map"].startswith("budget=0.5,data=mnist1d,width=16: ")
+    assert first["map"].count(";") == len(evidence.map) - 1
+    assert (last["standing"], last["guard"], last["map"], last["cluster"]) == ("registered", "", "", "")
+    assert (last["verdict"], last["reason"]) == ("inconclusive", "direction shown, size open")
+    described = json.loads(provenance.data_package())["resources"][0]["schema"]["fields"]
+    assert [field["name"] for field in described] == list(first)
 
 
 def test_provenance_says_when_where_and_from_what() -> None:

@@ -273,17 +273,13 @@ def test_the_reference_and_the_chapters_lead_to_each_other(site: Path) -> None:
 
 
 def public(folder: Path) -> Iterator[str]:
-    """Where each public function and class of the library is defined."""
+    """Where each public function and class of the library is defined; the press has no reference."""
     for path in sorted(folder.rglob("*.py")):
-        if path.name == "__main__.py":
-            continue  # for `python -m` alone
+        if path.name == "__main__.py" or path.is_relative_to(folder / "press"):
+            continue  # the first is for `python -m` alone
         module = ".".join(path.relative_to(folder.parent).with_suffix("").parts).removesuffix(".__init__")
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):
-                continue
-            # Of the press only what is explained is a reference; its command has a page of its own.
-            press = module.startswith("surveylab.press")
-            if module != "surveylab.press.cli" and (ast.get_docstring(node) or not press):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
                 yield f"{module}:{node.name}"
 
 

@@ -11,7 +11,7 @@ from browsing import Opener, Visit
 from surveylab.claims import chapters
 from surveylab.claims.statements import badge
 from surveylab.claims.verdict import decide
-from surveylab.press.site.cards import population_means
+from surveylab.press.site.drawings import population_means
 from surveylab.press.site.evidence import load_findings
 
 pytestmark = pytest.mark.slow
@@ -160,6 +160,38 @@ def test_a_readers_own_margin_decides_each_claim_anew(ledger: Visit) -> None:
     ledger.page.get_by_role("button", name="Show all").first.click()
     ledger.page.wait_for_function("document.querySelector('.sl-yours').hidden")
     assert shown_at(0) == published and not yours.is_visible()
+
+
+def test_a_card_is_decided_by_a_readers_own_margin_too(visit: Opener, address: str) -> None:
+    findings = load_findings(ROOT, [f"{chapter}.ipynb" for chapter in CHAPTERS])[0]
+    seen = visit(f"{address}{CHAPTERS[0]}.html")
+    cards = seen.page.locator(".sl-card[data-bounds]").all()
+    changed = 0
+    for card in cards[:6]:
+        id = str(card.get_attribute("id")).removeprefix("claim-")
+        found, face = findings.evidence[id], card.locator(".sl-says .sl-badge")
+        assert found.low is not None and found.high is not None and found.margin is not None
+        card.locator("summary").click()
+        card.locator(".sl-own input").fill("2")
+        verdict = badge(
+            findings.claims[id],
+            decide(
+                found.low,
+                found.high,
+                population_means(found),
+                margin=4 * found.margin,
+                direction=str(found.direction),
+            ),
+        )
+        yours = card.locator(".sl-own .sl-badge")
+        assert f"sl-{verdict}" in str(yours.get_attribute("class"))
+        assert "yours, not the book’s" in card.locator(".sl-own").inner_text()
+        assert f"sl-{found.verdict}" in str(face.get_attribute("class"))  # the book's stays
+        assert card.locator(".sl-yours-edge").count() == 2
+        changed += verdict != found.verdict
+        card.locator(".sl-own input").fill("0")
+        assert not yours.is_visible() and card.locator(".sl-yours-edge").count() == 0
+    assert changed and seen.errors == []
 
 
 def test_a_link_to_a_claim_shows_it_though_the_filter_hides_it(ledger: Visit) -> None:

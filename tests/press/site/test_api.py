@@ -83,7 +83,7 @@ def packages(tmp_path: Path) -> dict[str, Path]:
 def test_the_pages_are_those_of_the_packages_in_the_reviews_order(packages: dict[str, Path]) -> None:
     review = [Section("waves", "Of waves", (), ()), Section("later", "Later", (), ())]
     pages = api_pages(packages, review)
-    assert list(pages) == ["index", "waves", "claims", "cli", "press"]
+    assert list(pages) == ["index", "waves", "claims", "cli"]
     assert pages["waves"].startswith("# Of waves\n") and pages["claims"].startswith("# Claims and verdicts\n")
     assert "- [`surveylab.claims`](claims.md): What a claim is.\n" in pages["index"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -11,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from example_claims import everything
 
-from surveylab.claims import BADGES, Arm, Change, Claim, Evidence, judge
+from surveylab.claims import BADGES, Arm, Baseline, Change, Claim, Evidence, Published, judge
 from surveylab.press.site.cards import render_card
 from surveylab.press.site.evidence import shown
 
@@ -215,8 +217,9 @@ def test_a_card_says_what_overrules_the_interval_and_what_each_arm_reached(make:
     evidence = judge(claim, draw(5.0), profile="standard", seed=0, data=DATA, arms=arms)
     text = Page(render_card(claim, evidence)).text
     assert "Undertrained: does not had not finished learning." in text
-    assert "97.5 % of its training data right, training loss 0.100" in text
-    assert "40.0 % of its training data right; it had not finished learning" in text
+    assert "Arm Score Training data right Training loss" in text
+    assert re.search(r" fits 4\.61 97\.5.% 0\.100 ", text)
+    assert re.search(r" does not had not finished learning 4\.61 40\.0.% – ", text)
     assert "firm" not in text
 
 
@@ -237,13 +240,191 @@ def test_contradicted_by_a_small_setting_alone_is_not_seen_here(make: Make, draw
     assert "✗ contradicted" in Page(render_card(own, shown(own, evidence))).text
 
 
+def rows(html: str, table: str) -> list[list[str]]:
+    """The cells of a card's table, as text."""
+    body = html.partition(f'<table class="{table}">')[2].partition("<tfoot")[0].partition("</table>")[0]
+    split = [re.split(r"(?=<t[hd])", row)[1:] for row in body.split("<tr")[1:]]
+    return [[Page(f"<p>{re.sub(r'</?t[^>]*>', '', cell)}</p>").text for cell in row] for row in split]
+
+
+def test_a_card_shows_the_arms_beside_baseline_and_chance(make: Make, draw: Draw) -> None:
+    html = render_card(*everything(make, draw))
+    assert rows(html, "sl-arms") == [
+        ["Arm", "Score", "Training data right", "Training loss"],
+        ["Group Norm", "80.6", "98.5 %", "0.0496"],
+        ["Batch Norm", "75.6", "98.5 %", "0.0496"],
+        ["support vector machine on pixels (baseline)", "64.0", "", ""],
+        ["guessing", "10.0", "", ""],
+    ]
+    page = Page(html)
+    (curves,) = page.of("sl-curves")
+    assert "logarithmic scale over steps 0 to 1000" in (curves["aria-label"] or "")
+    assert "Group Norm from 2.32 to 0.0206" in (curves["aria-label"] or "")
+    lines = [attrs for tag, attrs in page.tags if tag == "polyline"]
+    for line, name in zip(lines, ("0", "1"), strict=True):
+        points = [tuple(map(float, point.split(","))) for point in (line["points"] or "").split()]
+        assert f"sl-curve-{name}" in (line["class"] or "")
+        assert (len(points), points[0][0], points[-1][0]) == (21, 0, 1000)
+        assert [y for _, y in points] == sorted(y for _, y in points)  # a loss that falls goes down
+
+
+def test_an_arm_without_the_others_baseline_is_named(make: Make, draw: Draw) -> None:
+    fits = {"values": draw(5.0).tolist(), "accuracy": np.full((3, 8), 99.0).tolist()}
+    arms = {"a": Arm(**fits, baseline=Baseline("nearest centroid", 3.0)), "b": Arm(**fits)}
+    html = render_card(make(), judge(make(), draw(5.0), profile="standard", seed=0, data=DATA, arms=arms))
+    assert rows(html, "sl-arms")[-1] == ["nearest centroid (baseline), for a", "3.00", ""]
+    assert "sl-curves" not in html
+
+
+def test_a_card_shows_the_effect_over_the_budget(make: Make, draw: Draw) -> None:
+    claim, evidence = everything(make, draw)
+    html = render_card(claim, dataclasses.replace(evidence, map=None))
+    table = rows(html, "sl-settings")
+    assert [row[0] for row in table] == ["Budget", "¼×", "½×", "1× (the run)", "2×", "4×"]
+    assert evidence.guard is not None
+    estimates = [cell.estimate for cell in evidence.guard]
+    shown = [float(row[1].split()[0]) for row in table[1:]]
+    assert shown == pytest.approx([*estimates[:2], evidence.estimate, *estimates[2:]], abs=0.006)
+
+
+@pytest.mark.parametrize(
+    ("run", "guard", "said"),
+    [
+        (5.0, {0.5: 4.0, 2.0: 3.0}, "keeps its sign, and 57 % of its size is left at 2× the budget"),
+        (5.0, {0.5: 4.0, 2.0: 5.0, 4.0: 2.0}, "keeps its sign, but only 35 % of its size is left at 4×"),
+        (5.0, {0.5: -4.0, 2.0: 5.0}, "does not keep its sign at ½× the budget"),
+        (0.0, {0.5: 0.1, 2.0: -0.1}, "stays inside ±1 step at each of them"),
+        (0.0, {0.5: 0.1, 2.0: 3.0}, "Inside ±1 step in the run, it is not at 2× the budget"),
+    ],
+)
+def test_a_card_says_what_other_budgets_leave_of_the_effect(
+    run: float, guard: dict[float, float], said: str, make: Make, draw: Draw
+) -> None:
+    others = {budget: draw(mean, 0.1)[0] for budget, mean in guard.items()}
+    evidence = judge(make(), draw(run, 0.1), profile="standard", seed=0, data=DATA, guard=others)
+    text = Page(render_card(make(), evidence)).text
+    share = re.search(r"(\d+) % of", said)
+    assert re.sub(r"\d+ % of", "% of", said) in re.sub(r"\d+ % of", "% of", text)
+    if share:
+        budget = max(guard)
+        assert evidence.guard is not None and evidence.estimate is not None
+        found = next(cell.estimate for cell in evidence.guard if cell.at["budget"] == budget)
+        assert f"{100 * found / evidence.estimate:.0f} % of its size is left" in text
+
+
+def test_a_scope_map_over_two_settings_is_a_grid(make: Make, draw: Draw) -> None:
+    claim, evidence = everything(make, draw)
+    html = render_card(claim, dataclasses.replace(evidence, guard=None))
+    table = rows(html, "sl-settings")
+    assert table[0] == ["Budget", "mnist1d", "fashion"]
+    assert [row[0] for row in table[1:]] == ["½×", "1×", "2×"]
+    assert evidence.map is not None
+    for row, (left, right) in zip(
+        table[1:], zip(evidence.map[:3], evidence.map[3:], strict=True), strict=True
+    ):
+        for text, cell in zip(row[1:], (left, right), strict=True):
+            found = [float(x) for x in re.findall(r"[-+]?\d+\.\d+", text.replace(MINUS, "-"))]
+            assert found == pytest.approx([cell.estimate, cell.low, cell.high], rel=0.01)
+    assert "from 8 replicates each, with width 16." in Page(html).text
+    strips = Page(html).of("sl-strip")
+    assert len(strips) == 6 and all(strip["aria-hidden"] == "true" for strip in strips)
+
+
+def test_a_scope_map_over_other_numbers_of_settings_is_a_list(make: Make, draw: Draw) -> None:
+    def listed(*settings: dict[str, Any]) -> list[str]:
+        cells = [(at, draw(2.0)[0]) for at in settings]
+        evidence = judge(make(), draw(5.0), profile="standard", seed=0, data=DATA, scope_map=cells)
+        return [row[0] for row in rows(render_card(make(), evidence), "sl-settings")]
+
+    assert listed({"depth": 50}, {"depth": 2}) == ["Depth", "2", "50"]
+    three = [
+        {"data": d, "budget": b, "wide": w} for d in ("x", "a") for b in (2, 0.25) for w in (True, False)
+    ]
+    assert listed(*three)[:3] == ["Data set, budget, wide", "x, ¼×, no", "x, ¼×, yes"]
+    star = [{"width": 16, "depth": d} for d in (1, 2, 4)] + [
+        {"width": w, "depth": 1} for w in (2, 4, 8, 32, 64)
+    ]
+    assert listed(*star)[0] == "Width, depth"
+    assert len(listed(*star)) == 9
+
+
+def test_a_card_shows_the_sources_own_figure_on_its_axis(make: Make, draw: Draw) -> None:
+    claim, evidence = everything(make, draw)
+    html = render_card(claim, evidence, named={"ioffe2015batch": "Ioffe (2015)"})
+    face = Page(str(html).partition("<details")[0] + "</article>")
+    assert "the source: +8.00 points, Ioffe (2015) : Table 1" in face.text
+    (plot,) = face.of("sl-plot")
+    assert "the source’s figure +8.00" in (plot["aria-label"] or "")
+    (mark,) = [attrs for tag, attrs in face.tags if tag == "svg" and attrs.get("overflow")]
+    (zero,), (band,) = face.of("sl-zero"), face.of("sl-band")
+    percent = [float((x or "").rstrip("%")) for x in (mark["x"], zero["x1"], band["width"])]
+    assert (percent[0] - percent[1]) / (percent[2] / 2) == pytest.approx(8.0, abs=0.05)
+
+
+def test_a_card_says_reach_standing_clusters_and_pilot(make: Make, draw: Draw) -> None:
+    text = Page(render_card(*everything(make, draw))).text
+    assert "supported in small convolutional networks on mnist1d and fashion: Group Norm beats" in text
+    assert "firm revised, edition 2" in text
+    assert "It was copied. Result before: supported, +5.1 points." in text
+    assert "The 24 values come from 4 clusters (style 0, style 1, style 2, style 3)." in text
+    assert "4 replicates on seed 1001 gave +4.80 points, standard deviation 1.10" in text
+    plain = Page(render_card(make(), run(make(), draw(5.0)))).text
+    assert "firm registered" in plain and "Registered: unchanged since before its first result." in plain
+    assert "Revised after a result was known, see below. Edition 2." in text and "Edition" not in plain
+
+
+def test_without_evidence_of_it_nothing_of_it_is_shown(make: Make, draw: Draw) -> None:
+    html = render_card(make(), run(make(), draw(5.0)))
+    for name in (
+        "sl-more",
+        "sl-arms",
+        "sl-settings",
+        "sl-curves",
+        "sl-source",
+        "sl-reach",
+        "Shared",
+        "Pilot",
+    ):
+        assert name not in html
+
+
+def test_what_evidence_names_is_escaped(make: Make, draw: Draw) -> None:
+    claim = make(published=Published(1.0, HOSTILE, HOSTILE), reach=HOSTILE)
+    arms = {HOSTILE: Arm(draw(5.0).tolist(), accuracy=np.full((3, 8), 99.0).tolist())}
+    cells = [({HOSTILE: HOSTILE}, draw(2.0)[0])]
+    clusters = [[HOSTILE, "b"] * 4] * 3
+    evidence = judge(
+        claim, draw(5.0), profile="standard", seed=0, data=None, arms=arms, scope_map=cells, clusters=clusters
+    )
+    html = render_card(claim, evidence)
+    assert "<script" not in html and Page(html).text.count("<script>") >= 6
+
+
+def test_a_reader_s_margin_is_offered_where_a_margin_decides(make: Make, draw: Draw) -> None:
+    evidence = run(make(), draw(5.0))
+    own = Page(render_card(make(setting="scaled"), evidence)).tags[0][1]
+    *ends, direction = (own["data-bounds"] or "").split()
+    means = [float(np.mean(row)) for row in draw(5.0)]
+    expected = [evidence.low, evidence.high, min(means), max(means)]
+    assert direction == "greater" and [float(end) for end in ends] == pytest.approx(expected, rel=1e-6)
+    said = json.loads(own["data-own"] or "")
+    assert (said["against"], said["margin"], said["unit"].strip()) == ("not-seen", 1.0, "steps")
+    assert said["badges"]["not-seen"] == ["⊘", "not seen here"]
+    for kind, values in (("identity", np.full(24, 2.0)), ("source", None)):
+        assert "data-bounds" not in render_card(make(kind), run(make(kind), values))
+    late = {"late": Arm(draw(5.0).tolist(), accuracy=np.full((3, 8), 40.0).tolist())}
+    evidence = judge(make(), draw(5.0), profile="standard", seed=0, data=None, arms=late)
+    assert "data-bounds" not in render_card(make(), evidence)
+
+
 def test_the_style_sheet_knows_every_class_and_keeps_text_readable(make: Make, draw: Draw) -> None:
     css = CSS.read_text(encoding="utf-8").split("end of badges and claim cards")[0]
     used = set()
     for kind, changes, values, _ in CASES.values():
         claim = make(kind, **changes)
         used |= set(re.findall(r"\bsl-[a-z-]+\b", render_card(claim, run(claim, values(draw)))))
+    used |= set(re.findall(r"\bsl-[a-z-]+\b", render_card(*everything(make, draw))))
     styled = set(re.findall(r"\.(sl-[a-z-]+)", css)) | {f"sl-{name}" for name in BADGES}
-    assert used - styled <= {"sl-reason", "sl-run", "sl-firmness"}  # which look like the text around them
+    assert used - styled <= {"sl-reason", "sl-run", "sl-hidden"}  # as the text around, or unseen
     sizes = [float(size) for size in re.findall(r"font-size:\s*([\d.]+)px", css)]
     assert min(sizes) >= 11

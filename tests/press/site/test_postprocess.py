@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,16 @@ def test_pages_load_what_they_need(site: Path) -> None:
         assert ("searchindex.js" in text) == ("searchtools.js" in text) == (name == "search.html")
         assert text.count('aria-hidden="true"') == 2
         assert f'<img width="200" height="100" alt="A figure." src="{up}_images/figure.webp"' in text
+
+
+def test_all_pictures_but_the_first_wait_until_a_reader_comes_near(site: Path) -> None:
+    page = site / "page.html"
+    text = page.read_text(encoding="utf-8")
+    picture = re.findall(r"<img [^>]*_images[^>]*>", text)[0]
+    page.write_text(text.replace(picture, 3 * picture), encoding="utf-8")
+    postprocess(site)
+    found = re.findall(r"<img [^>]*_images[^>]*>", page.read_text(encoding="utf-8"))
+    assert [' loading="lazy"' in picture for picture in found] == [False, True, True]
 
 
 def test_a_theme_that_loads_its_icons_in_another_way_is_noticed(site: Path) -> None:

@@ -20,7 +20,7 @@ WIDTH = 78
 _LIBRARY = "surveylab"
 _TITLES = {"lab": "The lab", "claims": "Claims and verdicts"}
 _EXCEPTIONS = ("Error", "Exception", "Warning")  # how the names of their bases end
-_UNSHOWN = {"press", "packaged"}  # the press has a page of another kind; the other holds no code
+_UNSHOWN = {"press", "packaged"}  # of the press a reader needs the command alone; the other holds no code
 
 
 def api_pages(packages: Mapping[str, Path], review: Iterable[Section]) -> dict[str, str]:
@@ -40,7 +40,6 @@ def api_pages(packages: Mapping[str, Path], review: Iterable[Section]) -> dict[s
         "index": _index({name: _first_sentence(folder / name / "__init__.py") for name in shown}),
         **{name: _package(f"{_LIBRARY}.{name}", title, packages) for name, title in shown.items()},
         "cli": _command(),
-        "press": _press(),
     }
 
 
@@ -52,8 +51,7 @@ def _index(shown: Mapping[str, str]) -> str:
             f"```{{eval-rst}}\n.. py:module:: {_LIBRARY}\n```\n",
             "What the chapters are made of can be used without them.\n",
             *lines,
-            f"- [`{_LIBRARY}`](cli.md): the command that runs, verifies and builds the book.",
-            f"- [`{_LIBRARY}.press`](press.md): what the command is made of.\n",
+            f"- [`{_LIBRARY}`](cli.md): the command that runs, verifies and builds the book.\n",
             "Under an object stands which chapters use it; at its end, each chapter names what it uses.\n",
         ]
     )
@@ -193,23 +191,6 @@ def _text(node: ast.stmt | None) -> str:
     if isinstance(value, ast.Constant) and isinstance(value.value, str):
         return " ".join(value.value.split())
     return ""
-
-
-def _press() -> str:
-    """Every module of the press, for those who work on the book; the command has a page of its own."""
-    press = Path(__file__).parents[1]
-    modules = (path.relative_to(press).with_suffix("") for path in press.rglob("[!_]*.py"))
-    names = sorted(".".join(module.parts) for module in modules if module.name != "cli")
-    parts = [
-        "# The press\n",
-        "```{eval-rst}\n.. automodule:: surveylab.press\n```\n",
-        "No chapter needs this code, which stands behind [the command](cli.md). It is described here for "
-        "those who work on the book.\n",
-    ]
-    for name in names:
-        directive = f".. automodule:: surveylab.press.{name}\n   :members:\n"
-        parts.append(f"## {name}\n\n```{{eval-rst}}\n{directive}```\n")
-    return "\n".join(parts)
 
 
 def _command() -> str:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from html import escape
-from itertools import chain
-from statistics import fmean
 from typing import Any
 
 from markupsafe import Markup
 
-from surveylab.claims import NOT_SEEN, Arm, Change, Claim, Evidence, because
-from surveylab.claims.arms import has_learnt, undertrained
+from surveylab.claims import BADGES, NOT_SEEN, Change, Claim, Evidence, because, standing
+from surveylab.claims.arms import undertrained
 from surveylab.claims.reasons import BUDGET, REPEATS_NOT, UNDERTRAINED
-from surveylab.claims.render import factor, number, percent, plain, with_unit
+from surveylab.claims.render import factor, number, plain, with_unit
 from surveylab.press.project import Notebook
+from surveylab.press.site import basis
+from surveylab.press.site.drawings import Plot, population_means
 from surveylab.press.site.evidence import Findings, shown
 from surveylab.press.site.rendering import card_link, firmness, linked, render
+
+_MOST_NAMED = 12
+"""So many clusters are named."""
 
 SIDE_BY_SIDE = "sl-cards"
 """The tag of a cell with several cards, which its page sets side by side."""
@@ -66,25 +69,41 @@ def render_card(
         places: Where the card of each claim is, seen from the page.
         named: How each source is cited in running text.
     """
-    sources = _sources(claim, root, named or {})
+    sources = _sources(claim.cite, root, named or {})
     return render(
         "card.html",
         claim=claim,
         evidence=evidence,
         sources=sources,
-        plot=Plot(evidence) if Plot.drawn(evidence) else None,
+        published=_published(claim, root, named or {}),
+        standing="" if claim.kind == "source" else standing(claim),
+        plot=Plot(claim, evidence) if Plot.drawn(evidence) else None,
         ratio=_ratio(evidence),
         left_open=_left_open(evidence),
         run=_run(evidence),
         firmness=firmness(evidence),
         facts=_facts(claim, evidence, sources, dict(places or {})),
+        arms=basis.arms(evidence),
+        guard=basis.guard(evidence),
+        map=basis.scope_map(evidence),
+        bounds=bounds(evidence),
+        own=own(claim, evidence),
     )
 
 
-def _sources(claim: Claim, root: str, named: Mapping[str, str]) -> Markup:
+def _sources(keys: Iterable[str], root: str, named: Mapping[str, str]) -> Markup:
     page = f"{root}references.html"
-    links = [f'<a href="{page}">{escape(named.get(key, key))}</a>' for key in claim.cite]
+    links = [f'<a href="{page}">{escape(named.get(key, key))}</a>' for key in keys]
     return Markup("; ".join(links))
+
+
+def _published(claim: Claim, root: str, named: Mapping[str, str]) -> Markup:
+    """The source's own figure, with its place; empty without one."""
+    if claim.published is None:
+        return Markup()
+    figure = with_unit(number(claim.published.value, sign=True), claim.unit)
+    source = _sources([claim.published.source], root, named)
+    return Markup(f"{escape(figure)}, {source}: {escape(claim.published.place)}")
 
 
 def _ratio(evidence: Evidence) -> str:
@@ -170,9 +189,10 @@ def _facts(
 ) -> list[tuple[str, str | Markup]]:
     """What a card folds away, as pairs of a name and a text."""
     rows: list[tuple[str, str | Markup]] = [
-        ("Claim", Markup(f"<code>{escape(claim.id)}</code>, {escape(claim.kind)}")),
-        ("Reason", reason(evidence)),
+        ("Claim", Markup(f"<code>{escape(claim.id)}</code>, {escape(_kind(claim))}")),
     ]
+    if not _left_open(evidence):  # else it stands on the face
+        rows.append(("Reason", reason(evidence)))
     if claim.effect:
         rows.append(("One value", linked(claim.effect, places)))
     if evidence.margin is not None:
@@ -188,8 +208,10 @@ def _facts(
         signs = [value for row in evidence.values for value in row]
         counts = f"{signs.count(1)} for, {signs.count(0)} even, {signs.count(-1)} against, of {len(signs)}"
         rows.append(("Count", counts))
-    for name, arm in (evidence.arms or {}).items():
-        rows.append((f"Arm {name}", _arm(arm)))
+    if shares := _shares(evidence):
+        rows.append(("Shared", shares))
+    if claim.pilot is not None:
+        rows.append(("Pilot", _pilot(claim)))
     if evidence.replicates:
         rows.append(("Run", f"profile {evidence.profile}, seed {evidence.seed}"))
     if evidence.data:
@@ -201,89 +223,89 @@ def _facts(
     if evidence.kind != "source" and claim.cite:
         place = f": {escape(claim.place)}" if claim.place else ""
         rows.append(("Sources", sources + Markup(place)))
+    if claim.kind != "source":
+        rows.append(("Standing", _standing(claim, evidence)))
     rows += [("Changed", linked(told(change), places)) for change in claim.history]
     if Plot.drawn(evidence):
         means = ", small dots the means of the populations" if evidence.kind == "experiment" else ""
+        source = ", the diamond the source’s own figure" if claim.published else ""
         rows.append(
             (
                 "Drawing",
-                f"The large dot is the estimate, the bar its interval{means}; what is too small to matter "
-                "is shaded.",
+                f"The large dot is the estimate, the bar its interval{means}{source}; what is too small to "
+                "matter is shaded.",
             )
         )
     return rows
 
 
-def _arm(arm: Arm) -> str:
-    """What an arm reached, as means over the replicates."""
-    parts = [f"scored {plain(round(fmean(chain.from_iterable(arm.values)), 2))}"]
-    if arm.accuracy is not None:
-        parts.append(f"{fmean(chain.from_iterable(arm.accuracy)):.1f} % of its training data right")
-    if arm.loss is not None:
-        parts.append(f"training loss {number(fmean(chain.from_iterable(arm.loss)))}")
-    return ", ".join(parts) + ("" if has_learnt(arm) else "; it had not finished learning")
+def _kind(claim: Claim) -> str:
+    return f"{claim.kind}, decides its statement" if claim.primary else claim.kind
+
+
+def _shares(evidence: Evidence) -> str:
+    """Into how many clusters the replicates fall, with the names of the clusters if they are few."""
+    if not evidence.clusters:
+        return ""
+    labels = [label for row in evidence.clusters for label in (row if isinstance(row, list) else [row])]
+    clusters = list(dict.fromkeys(labels))
+    names = [str(label) for label in clusters if isinstance(label, str)]
+    named = f" ({', '.join(names)})" if len(names) == len(clusters) <= _MOST_NAMED else ""
+    return (
+        f"The {len(labels)} values come from {len(clusters)} clusters{named}. Values of one cluster share "
+        f"something and count as one: the interval is over these {len(clusters)}."
+    )
+
+
+def _pilot(claim: Claim) -> str:
+    """What the number of replicates was planned from."""
+    assert claim.pilot is not None
+    pilot = claim.pilot
+    gave = with_unit(number(pilot.effect, sign=True), claim.unit)
+    return (
+        f"{pilot.replicates} replicates on seed {pilot.seed} gave {gave}, standard deviation "
+        f"{number(pilot.spread)}; so {claim.replicates} replicates a population were planned."
+    )
+
+
+def _standing(claim: Claim, evidence: Evidence) -> str:
+    """Registered or revised, in which edition."""
+    edition = f" Edition {evidence.edition}." if evidence.edition else ""
+    if standing(claim) == "registered":
+        return f"Registered: unchanged since before its first result.{edition}"
+    return f"Revised after a result was known, see below.{edition}"
 
 
 def told(change: Change) -> str:
     """A change of a claim, in sentences."""
-    return f"{change.date}: {change.change.removesuffix('.')}. {change.why.removesuffix('.')}."
+    said = f"{change.date}: {change.change.removesuffix('.')}. {change.why.removesuffix('.')}."
+    return said if change.result is None else f"{said} Result before: {change.result.removesuffix('.')}."
 
 
-def population_means(evidence: Evidence) -> list[float]:
-    """The mean of each population of an experiment; none for other kinds."""
-    if evidence.kind != "experiment" or evidence.values is None:
-        return []
-    return [math.fsum(row) / len(row) for row in evidence.values]
+def bounds(evidence: Evidence) -> str:
+    """What decides a claim at any margin: interval, outermost population means (in margins), direction.
 
-
-class Plot:
-    """The interval against the margin, and the population means, on one axis.
-
-    Horizontal positions are percentages, so that the drawing fits any width while its text keeps its size.
+    Empty where no margin decides: without an interval, and where something else overrules it.
     """
+    if evidence.low is None or evidence.high is None or not evidence.margin:
+        return ""
+    if evidence.reason in (UNDERTRAINED, BUDGET, REPEATS_NOT):
+        return ""
+    means = population_means(evidence) or [evidence.low, evidence.high]
+    ends = (evidence.low, evidence.high, min(means), max(means))
+    return " ".join([*(f"{end / evidence.margin:.9g}" for end in ends), str(evidence.direction)])
 
-    def __init__(self, evidence: Evidence) -> None:
-        assert evidence.estimate is not None and evidence.margin is not None
-        estimate, margin = evidence.estimate, evidence.margin
-        self.means = population_means(evidence)
-        low = estimate if evidence.low is None else evidence.low
-        high = estimate if evidence.high is None else evidence.high
-        left, right = min(low, -margin, *self.means, 0.0), max(high, margin, *self.means, 0.0)
-        room = 0.08 * (right - left)
-        self.left, self.right = left - room, right + room
-        said = [f"Estimate {number(estimate, sign=True)}"]
-        if evidence.low is not None:
-            said.append(
-                f"{percent(evidence.level)} interval {number(low, sign=True)} to {number(high, sign=True)}"
-            )
-        said.append(f"margin ±{with_unit(plain(margin), evidence.unit)}")
-        if self.means:
-            said.append("population means " + ", ".join(number(mean, sign=True) for mean in self.means))
-        self.label = ", ".join(said)
 
-    @staticmethod
-    def drawn(evidence: Evidence) -> bool:
-        """Whether there is an effect to draw."""
-        return evidence.margin is not None and evidence.kind != "identity"
-
-    def at(self, value: float) -> str:
-        """Where a value stands, in per cent of the width."""
-        return f"{100 * (value - self.left) / (self.right - self.left):.2f}%"
-
-    def span(self, low: float, high: float) -> str:
-        """How wide the way between two values is, likewise."""
-        return f"{100 * (high - low) / (self.right - self.left):.2f}%"
-
-    @property
-    def ticks(self) -> list[float]:
-        """At most six round numbers, far enough from the ends for their labels."""
-        width = self.right - self.left
-        room = 0.05 * width
-        power = math.floor(math.log10(width)) - 1
-        while True:
-            for base in (1.0, 2.0, 5.0):
-                step = float(f"{base}e{power}")
-                first, last = math.ceil((self.left + room) / step), math.floor((self.right - room) / step)
-                if last - first < 6:
-                    return [float(f"{i * step:.10g}") for i in range(first, last + 1)]
-            power += 1
+def own(claim: Claim, evidence: Evidence) -> str:
+    """What the page's script needs to decide a claim by a reader's margin, as JSON."""
+    against = NOT_SEEN if claim.setting == "scaled" else "contradicted"
+    verdicts = ("supported", against, "negligible", "inconclusive")
+    return json.dumps(
+        {
+            "badges": {name: [BADGES[name].sign, BADGES[name].word] for name in verdicts},
+            "against": against,
+            "margin": evidence.margin,
+            "unit": with_unit("2", claim.unit).removeprefix("2"),
+        },
+        ensure_ascii=False,
+    )

@@ -275,6 +275,7 @@ class Document:
                 link["href"] = target
         for image in article.find_all("img", src=True):
             image["src"] = _from_top(page, image["src"])
+            del image["loading"]  # nobody scrolls to it
         article["id"] = _anchor(page, "")
         article["class"] = ["bd-article", "sl-page"]
         return str(article), entry

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import io
+import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,6 +37,8 @@ _SEARCH_SCRIPTS = re.compile(_EVERY_PAGE.format(r"(?:searchtools|language_data|s
 _PICTURE = re.compile(r'<img ((?:(?! width=)[^>])*src="[^"]*_images/([\w.-]+)"(?:(?! width=)[^>])*>)')
 # A chart takes less than this, in bytes, as lossless WebP.
 PHOTOGRAPHS = 150_000
+# A picture that waits until a reader comes near it. The book's PDF has none.
+LAZY = ' loading="lazy"'
 
 
 def postprocess(html: Path) -> None:
@@ -78,8 +81,10 @@ def _lighter(text: str, name: str, smaller: Mapping[str, str], sizes: Mapping[st
     if "fontawesome.js" in text:
         raise PressError(f"{name} still loads fontawesome.js: the theme writes it in another way than known")
     text = re.sub(r"(_images/)([\w.-]+\.png)", lambda m: m[1] + smaller.get(m[2], m[2]), text)
-    # With its size a picture keeps its place while it loads, and nothing below it jumps.
-    return _PICTURE.sub(lambda m: f"<img{sizes.get(m[2], '')} {m[1]}", text)
+    # With its size a picture keeps its place while it loads, and nothing below it jumps. All but the first
+    # lie below what a reader sees at once; they wait until she comes near.
+    waits = itertools.chain([""], itertools.repeat(LAZY))
+    return _PICTURE.sub(lambda m: f"<img{next(waits)}{sizes.get(m[2], '')} {m[1]}", text)
 
 
 def _sizes(folder: Path) -> dict[str, str]:

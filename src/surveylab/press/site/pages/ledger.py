@@ -9,11 +9,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from surveylab.claims import BADGES, Claim, Evidence
-from surveylab.claims.reasons import BUDGET, REPEATS_NOT, UNDERTRAINED
+from surveylab.claims import BADGES, Claim, Evidence, standing
 from surveylab.claims.registry import KINDS
 from surveylab.press.review_text import Chapter
-from surveylab.press.site.cards import population_means, told
+from surveylab.press.site.cards import bounds, told
 from surveylab.press.site.evidence import Findings
 from surveylab.press.site.rendering import REACH, numbers, render
 
@@ -52,11 +51,12 @@ def ledger(findings: Findings) -> str:
         citation=lambda claim, evidence: _citation(claim, evidence, findings),
         told=told,
         reviews=_claim_reviews(findings),
-        bounds=_bounds,
+        bounds=bounds,
+        standing=standing,
         signs=json.dumps(
             {name: [badge.sign, badge.word] for name, badge in BADGES.items()}, ensure_ascii=False
         ),
-        reach=REACH,
+        strips=REACH,
     ).lstrip()
 
 
@@ -77,20 +77,6 @@ def _bodies(chapter: Chapter, findings: Findings, shown: set[str]) -> list[dict[
     if extra := findings.beyond(chapter.name):
         bodies.append(body(f"beyond-{chapter.name.replace('/', '-')}", "Beyond the review", extra))
     return bodies
-
-
-def _bounds(evidence: Evidence) -> str:
-    """What decides a claim at any margin: interval, outermost population means (in margins), direction.
-
-    Empty where no margin decides: without an interval, and where something else overrules it.
-    """
-    if evidence.low is None or evidence.high is None or not evidence.margin:
-        return ""
-    if evidence.reason in (UNDERTRAINED, BUDGET, REPEATS_NOT):
-        return ""
-    means = population_means(evidence) or [evidence.low, evidence.high]
-    ends = (evidence.low, evidence.high, min(means), max(means))
-    return " ".join([*(f"{end / evidence.margin:.9g}" for end in ends), str(evidence.direction)])
 
 
 def _claim_reviews(findings: Findings) -> Markup:

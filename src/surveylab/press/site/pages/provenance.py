@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
+from surveylab.claims import Cell, standing
 from surveylab.press.site.evidence import Findings
 from surveylab.press.site.rendering import render
 
@@ -30,8 +31,16 @@ COLUMNS = (
     ("profile", "string", "How long the chapter ran: standard or full."),
     ("seed", "integer", "The seed of the run."),
     ("data", "string", "The data set."),
+    ("edition", "integer", "The edition of the claim; 0 before editions were counted."),
+    ("standing", "string", "registered, or revised if it was changed after a result was known."),
+    ("reason", "string", "Why the verdict is inconclusive."),
+    ("firmness", "number", "How probably an independent run of the same size gives this verdict again."),
+    ("published", "number", "The source's own figure."),
+    ("guard", "string", "The effect at other budgets, as `budget=0.5: estimate [low, high]; ...`."),
+    ("map", "string", "The effect in other settings, likewise; it decides nothing."),
     ("population", "integer", "To which of the independent populations of runs the value belongs."),
     ("replicate", "integer", "Which replicate, random input or pair it is."),
+    ("cluster", "string", "Which values share something, and count as one."),
     ("value", "number", "One value, turned so that the claimed direction is positive."),
 )
 
@@ -108,11 +117,32 @@ def evidence_table(findings: Findings) -> str:
         head: list[object] = [id, " ".join(claim.covers), claim.chapter, claim.kind]
         head += [e.verdict, e.estimate, e.low, e.high, e.margin, e.direction, e.statistic, e.unit, e.level]
         head += [e.profile, e.seed, e.data["name"] if e.data else None]
+        head += [e.edition, None if claim.kind == "source" else standing(claim), e.reason, e.firmness]
+        head += [claim.published.value if claim.published else None, _compact(e.guard), _compact(e.map)]
         if e.values is None:
-            writer.writerow([*head, None, None, None])
+            writer.writerow([*head, None, None, None, None])
         elif e.kind == "experiment":
             for population, row in enumerate(e.values):
-                writer.writerows([*head, population, replicate, value] for replicate, value in enumerate(row))
+                clusters = e.clusters[population] if e.clusters else [None] * len(row)
+                writer.writerows(
+                    [*head, population, replicate, cluster, value]
+                    for replicate, (cluster, value) in enumerate(zip(clusters, row, strict=True))
+                )
         else:
-            writer.writerows([*head, None, replicate, value] for replicate, value in enumerate(e.values))
+            writer.writerows(
+                [*head, None, replicate, None, value] for replicate, value in enumerate(e.values)
+            )
     return out.getvalue()
+
+
+def _compact(cells: Sequence[Cell] | None) -> str | None:
+    """The effect in several settings, in one text."""
+    if not cells:
+        return None
+    return "; ".join(_effect(cell) for cell in cells)
+
+
+def _effect(cell: Cell) -> str:
+    where = ",".join(f"{name}={value}" for name, value in cell.at.items())
+    interval = "" if cell.low is None else f" [{cell.low:.6g}, {cell.high:.6g}]"
+    return f"{where}: {cell.estimate:.6g}{interval}"
