@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.nn import functional as F
 from torch.utils.flop_counter import register_flop_formula
 
 # Axis legend: R replicas, T tokens, k experts a token, N = k * T rows sorted by expert, E experts,
@@ -127,12 +128,12 @@ class Experts(nn.Module):
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else input.dtype
         tokens = index.shape[0]
         experts, order = index.mT.reshape(-1).sort(stable=True)  # (T, k) -> (N,), first choices first
-        bounds = torch.searchsorted(experts, torch.arange(self.num_experts + 1, device=input.device))
-        starts, ends = bounds[:-1], bounds[1:]
+        ends = one_hot(experts, self.num_experts).sum(0).cumsum(0)  # (E,)
+        starts = F.pad(ends[:-1], (1, 0))
         weight = weight.mT.reshape(-1).index_select(0, order)  # (T, k) -> (N,)
         if capacity is not None:
             ends = torch.minimum(ends, starts + capacity)
-            place = torch.arange(len(order), device=input.device)
+            place = torch.arange(order.shape[0], device=input.device)
             weight = weight.masked_fill(place >= ends.index_select(0, experts), 0)
         token = torch.arange(tokens, device=input.device).repeat(index.shape[1]).index_select(0, order)
         rows = input.to(dtype).index_select(0, token)  # (N, D)
@@ -158,6 +159,11 @@ class Experts(nn.Module):
             f"{self.num_experts}, in_features={self.in_features}, hidden_features={self.hidden_features}, "
             f"out_features={self.out_features}"
         )
+
+
+def one_hot(index: Tensor, num_experts: int) -> Tensor:
+    """Which expert is meant: (…) → (…, E), bool."""
+    return index.unsqueeze(-1) == torch.arange(num_experts, device=index.device)
 
 
 def check_counts(**counts: int) -> None:

@@ -31,15 +31,15 @@ expert gets (equations 3 to 11 and appendix A).
     p(x) = \mathrm{softmax}(x W), \qquad j = \arg\max_i p_i(x), \qquad y = p_j(x)\, o_j(x), \qquad
     L = \alpha E \sum_i f_i P_i ,
 
-with :math:`f_i` the share of tokens whose expert is i and :math:`P_i` the mean of :math:`p_i`. An expert takes
-at most (tokens / experts) x capacity factor tokens; the output of the rest is zero, for a residual connection
-to go round.
+with :math:`f_i` the share of tokens whose expert is i and :math:`P_i` the mean of :math:`p_i`. An expert
+takes at most (tokens / experts) x capacity factor tokens. The output of the rest is zero: the layer stands
+beside a residual connection.
 
 Papers: ``shazeer2017outrageously``, ``fedus2022switch``.
 
 Pitfalls:
-    * With noisy top-k gating and k = 1 the one gate that is kept is exactly 1: the gate learns nothing from the
-      output. Switch multiplies by the probability among all experts instead.
+    * With noisy top-k gating and k = 1 the one gate that is kept is exactly 1: the gate learns nothing from
+      the output. Switch multiplies by the probability among all experts instead.
     * Without noise the load is a count, which has no gradient: only importance is then learnt.
     * CV divides by the number of experts, as of a whole population, and not by one less.
     * Batch mates matter: through the losses always, and under a capacity also in the output.
@@ -55,9 +55,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from surveylab.adaptive.experts import Experts, check_counts, check_features
+from surveylab.adaptive.experts import Experts, check_counts, check_features, one_hot
 
-# Axis legend: … any axes, T tokens (all axes before the last as one), E experts, k chosen, D features in, O out.
+# Axis legend: … any axes, T tokens (all axes before the last as one), E experts, k chosen, D features in,
+# O features out.
 
 
 class SparseMixture(NamedTuple):
@@ -113,7 +114,7 @@ def selection_probability(clean: Tensor, raw_scale: Tensor, noisy: Tensor, k: in
     if k == num_experts:
         return torch.ones_like(clean)
     values, index = noisy.topk(k + 1, -1)
-    kept = (index[..., :k, None] == torch.arange(num_experts, device=index.device)).any(-2)  # (…, E)
+    kept = one_hot(index[..., :k], num_experts).any(-2)  # (…, E)
     # Without a kept one the next moves up to be the k-th of the rest; without another the k-th stays.
     threshold = torch.where(kept, values[..., k:], values[..., k - 1 : k])
     # NOTE: where softplus has underflowed the quotient would be 0 / 0.
@@ -122,7 +123,7 @@ def selection_probability(clean: Tensor, raw_scale: Tensor, noisy: Tensor, k: in
 
 
 def cv_squared(values: Tensor) -> Tensor:
-    """Squared coefficient of variation, variance / mean², over the last axis: (…, E) → (…); 0 if all are 0."""
+    """Squared coefficient of variation, variance / mean²: (…, E) → (…); 0 where all values are 0."""
     mean = values.mean(-1)
     variance = (values - mean.unsqueeze(-1)).square().mean(-1)
     return variance / torch.where(mean == 0, 1, mean.square())
@@ -135,9 +136,10 @@ def switch_balance(probabilities: Tensor, index: Tensor) -> Tensor:
         probabilities: The gate's, (T, E).
         index: Each token's expert, (T,).
     """
-    tokens, num_experts = probabilities.shape
-    shares = _one_hot(index, num_experts).to(probabilities.dtype).sum(0) / max(tokens, 1)
-    return num_experts * (shares * probabilities.sum(0) / max(tokens, 1)).sum()
+    num_experts = probabilities.shape[-1]
+    tokens = torch.ones_like(index).sum().clamp_min(1)  # a tensor, so that a graph fits any number
+    shares = one_hot(index, num_experts).sum(0).to(probabilities.dtype) / tokens
+    return num_experts * (shares * probabilities.sum(0) / tokens).sum()
 
 
 class SparseMixtureOfExperts(nn.Module):
@@ -161,7 +163,7 @@ class SparseMixtureOfExperts(nn.Module):
         noise_weight: W_noise, (D, E), zero at first; None if not noisy.
         experts: The experts.
 
-    The gate computes in float32 at least, also under autocast: rounding would change which experts are chosen.
+    The gate computes in float32 at least, also under autocast: rounding would change the choice.
 
     Raises:
         ValueError: An argument that is out of range.
@@ -217,7 +219,7 @@ class SparseMixtureOfExperts(nn.Module):
         gates, index = top_k_gates(logits, self.k)  # (T, k)
         importance = torch.zeros_like(clean).scatter(-1, index, gates).sum(0)
         if load is None:
-            load = _one_hot(index, clean.shape[-1]).to(clean.dtype).sum((0, 1))
+            load = one_hot(index, clean.shape[-1]).to(clean.dtype).sum((0, 1))
         loss = self.importance_weight * cv_squared(importance) + self.load_weight * cv_squared(load)
         capacity = _capacity(index, clean.shape[-1], self.capacity_factor)
         output, counts, dropped = self.experts.dispatch(tokens, index, gates, capacity)
@@ -292,7 +294,7 @@ class SwitchMixtureOfExperts(nn.Module):
         tokens = input.reshape(-1, input.shape[-1])  # (…, D) -> (T, D)
         probabilities = _gate(tokens, self.gate_weight).softmax(-1)  # (T, E)
         gates, index = probabilities.topk(1, -1)  # (T, 1)
-        load = _one_hot(index[:, 0], probabilities.shape[-1]).to(probabilities.dtype).sum(0)
+        load = one_hot(index[:, 0], probabilities.shape[-1]).to(probabilities.dtype).sum(0)
         loss = self.balance_weight * switch_balance(probabilities, index[:, 0])
         capacity = _capacity(index, probabilities.shape[-1], self.capacity_factor)
         output, counts, dropped = self.experts.dispatch(tokens, index, gates, capacity)
@@ -309,11 +311,6 @@ def _gate(tokens: Tensor, weight: Tensor) -> Tensor:
     dtype = torch.promote_types(tokens.dtype, torch.float32)
     with torch.autocast(tokens.device.type, enabled=False):
         return tokens.to(dtype) @ weight.to(dtype)
-
-
-def _one_hot(index: Tensor, num_experts: int) -> Tensor:
-    """(…) → (…, E), bool."""
-    return index.unsqueeze(-1) == torch.arange(num_experts, device=index.device)
 
 
 def _capacity(index: Tensor, num_experts: int, factor: float | None) -> int | None:
