@@ -114,7 +114,7 @@ def selection_probability(clean: Tensor, raw_scale: Tensor, noisy: Tensor, k: in
     if k == num_experts:
         return torch.ones_like(clean)
     values, index = noisy.topk(k + 1, -1)
-    kept = one_hot(index[..., :k], num_experts).any(-2)  # (…, E)
+    kept = torch.zeros_like(clean, dtype=torch.bool).scatter(-1, index[..., :k], True)
     # Without a kept one the next moves up to be the k-th of the rest; without another the k-th stays.
     threshold = torch.where(kept, values[..., k:], values[..., k - 1 : k])
     # NOTE: where softplus has underflowed the quotient would be 0 / 0.
