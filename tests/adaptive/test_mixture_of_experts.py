@@ -385,7 +385,7 @@ def test_exactly_k_experts_run_for_a_token(k: int, monkeypatch: pytest.MonkeyPat
         with monkeypatch.context() as patched, torch.no_grad():
             patched.setattr(torch, "addmm", counted)
             given = layer(x)
-        assert sum(rows) == 2 * k * 10  # two layers
+        assert sum(rows) == 2 * k * 10  # of two layers
         assert int(given.counts.sum()) == k * 10
     assert operations[0] == operations[1] == 2 * k * 10 * (IN * HIDDEN + HIDDEN * OUT)
 

@@ -20,14 +20,15 @@ Pitfalls:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn import functional as F
-from torch.utils.flop_counter import register_flop_formula
+
+from surveylab.adaptive.grouped_linear import grouped_linear, making_graph
 
 # Axis legend: R replicas, T tokens, k experts a token, N = k * T rows sorted by expert, E experts,
 # D features in, H hidden, O out. Rows starts[e]:ends[e] belong to expert e; rows in none stay zero.
@@ -134,12 +135,10 @@ class Experts(nn.Module):
         if capacity is not None:
             ends = torch.minimum(ends, starts + capacity)
         token = torch.arange(tokens, device=input.device).repeat(index.shape[1]).index_select(0, order)
-        rows = input.to(dtype).index_select(0, token)  # (N, D)
-        for layer, (matrix, bias) in enumerate(self._layers()):
-            rows = rows.relu_() if layer else rows  # in place: time goes into moving large tensors
-            rows = grouped_linear(rows, matrix.to(dtype), bias.to(dtype), starts, ends)
-        weighted = rows * weight.to(dtype).unsqueeze(-1)
-        output = weighted.new_zeros(tokens, self.out_features).index_add(0, token, weighted)
+        layers = [parameter.to(dtype) for layer in self._layers() for parameter in layer]
+        given = (input.to(dtype), token, weight.to(dtype), starts, ends, *layers)
+        plain = len(layers) == 4 and not making_graph() and not _transformed()
+        output = _Fused.apply(*given) if plain else _composed(*given)
         counts = ends - starts
         return Dispatched(output, counts, index.numel() - counts.sum())
 
@@ -181,224 +180,102 @@ def check_features(input: Tensor, features: int) -> None:
         )
 
 
-# ------------------------------------------------------------------------------- products by groups of rows
+# Two ways to the same. One is composed of functions that can be differentiated, transformed and put into a
+# graph at will. The other goes expert by expert, with what it makes small enough for a processor's cache.
 
 
-def grouped_linear(
-    rows: Tensor, matrices: Tensor, bias: Tensor | None, starts: Tensor, ends: Tensor
+def _composed(
+    input: Tensor, token: Tensor, weight: Tensor, starts: Tensor, ends: Tensor, *layers: Tensor
 ) -> Tensor:
-    """Multiply each group of rows by the group's own matrix, and add the group's bias.
+    """Input (T, D), token and weight (N,), groups (E,) → (T, O); layers are weights and biases in turn."""
+    rows = input.index_select(0, token)  # (N, D)
+    for layer in range(0, len(layers), 2):
+        rows = rows.relu() if layer else rows
+        rows = grouped_linear(rows, layers[layer], layers[layer + 1], starts, ends)
+    weighted = rows * weight.unsqueeze(-1)  # (N, O)
+    return weighted.new_zeros(len(input), rows.shape[-1]).index_add(0, token, weighted)
 
-    Args:
-        rows: (N, D).
-        matrices: One a group: (E, D, H).
-        bias: One a group, (E, H); 0 if None.
-        starts, ends: Group e is ``rows[starts[e]:ends[e]]``, and the groups follow each other: (E,), int64.
 
-    Returns:
-        (N, H), zeros in rows that are in no group.
+class _Fused(torch.autograd.Function):
+    r"""`_composed` for experts of two layers.
+
+    With :math:`g_n` the gradient of the output of row n's token, :math:`h_n` the row's hidden values,
+    :math:`w_n` its weight and :math:`u_n = W^{(2)} g_n`: the gradient of the weight is
+    :math:`u_n \cdot h_n + b^{(2)} \cdot g_n`, so that the expert's output need not be kept; that before the
+    ReLU is :math:`w_n u_n` where :math:`h_n > 0`.
     """
-    given = [None if tensor is None else tensor.unsqueeze(0) for tensor in (rows, matrices, bias)]
-    return _linear(*given, starts.unsqueeze(0), ends.unsqueeze(0)).squeeze(0)
-
-
-@torch.library.custom_op("surveylab::grouped_linear", mutates_args=())
-def _linear_op(rows: Tensor, matrices: Tensor, bias: Tensor | None, starts: Tensor, ends: Tensor) -> Tensor:
-    """(R, N, D), (R, E, D, H), (R, E, H) → (R, N, H). An operator of torch's kind: a graph can hold it."""
-    output = rows.new_empty(*rows.shape[:2], matrices.shape[-1])
-    for r, bounds in enumerate(_bounds(starts, ends)):
-        given, own, left, last = rows[r], matrices[r].unbind(), output[r], 0
-        for e, (start, end) in enumerate(bounds):
-            left[last:start] = 0
-            if start < end and bias is None:
-                torch.mm(given[start:end], own[e], out=left[start:end])
-            elif start < end and bias is not None:
-                torch.addmm(bias[r, e], given[start:end], own[e], out=left[start:end])
-            last = end
-        left[last:] = 0
-    return output
-
-
-@torch.library.custom_op("surveylab::grouped_outer", mutates_args=())
-def _outer_op(left: Tensor, right: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
-    """(R, N, D), (R, N, H) → (R, E, D, H): the sum over each group's rows of their outer products."""
-    output = left.new_empty(*starts.shape, left.shape[-1], right.shape[-1])
-    for r, bounds in enumerate(_bounds(starts, ends)):
-        first, second, sums = left[r].mT, right[r], output[r].unbind()
-        for total, (start, end) in zip(sums, bounds, strict=True):
-            if start < end:
-                torch.mm(first[:, start:end], second[start:end], out=total)
-            else:
-                total.zero_()
-    return output
-
-
-def _bounds(starts: Tensor, ends: Tensor) -> list[list[tuple[int, int]]]:
-    """First row and end of each replica's groups."""
-    pairs = zip(starts.tolist(), ends.tolist(), strict=True)
-    return [list(zip(*replica, strict=True)) for replica in pairs]
-
-
-@_linear_op.register_fake
-def _(rows: Tensor, matrices: Tensor, bias: Tensor | None, starts: Tensor, ends: Tensor) -> Tensor:
-    return rows.new_empty(*rows.shape[:2], matrices.shape[-1])
-
-
-@_outer_op.register_fake
-def _(left: Tensor, right: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
-    return left.new_empty(*starts.shape, left.shape[-1], right.shape[-1])
-
-
-@register_flop_formula(torch.ops.surveylab.grouped_linear)
-def _linear_flops(rows: Any, matrices: Any, *rest: Any, **options: Any) -> int:
-    return 2 * rows[0] * rows[1] * rows[2] * matrices[-1]
-
-
-@register_flop_formula(torch.ops.surveylab.grouped_outer)
-def _outer_flops(left: Any, right: Any, *rest: Any, **options: Any) -> int:
-    return 2 * left[0] * left[1] * left[2] * right[-1]
-
-
-# Both operations are linear in each argument, and the derivatives of each are made of the two: so they can be
-# differentiated as often as one likes. Sums over a group's rows are products with a column of ones.
-def _linear_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    rows, matrices, *groups = ctx.saved_tensors
-    needed = ctx.needs_input_grad
-    return (
-        _linear(grad, matrices.mT, None, *groups) if needed[0] else None,
-        _outer(rows, grad, *groups) if needed[1] else None,
-        _outer(_ones(grad), grad, *groups).squeeze(-2) if needed[2] else None,
-        None,
-        None,
-    )
-
-
-def _outer_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    left, right, *groups = ctx.saved_tensors
-    needed = ctx.needs_input_grad
-    return (
-        _linear(right, grad.mT, None, *groups) if needed[0] else None,
-        _linear(left, grad, None, *groups) if needed[1] else None,
-        None,
-        None,
-    )
-
-
-def _ones(rows: Tensor) -> Tensor:
-    """(R, N, H) → (R, N, 1)."""
-    return rows.new_ones(*rows.shape[:-1], 1)
-
-
-def _save_linear(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    rows, matrices, _, starts, ends = inputs
-    ctx.save_for_backward(rows, matrices, starts, ends)
-
-
-def _save_outer(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
-
-
-_linear_op.register_autograd(_linear_backward, setup_context=_save_linear)
-_outer_op.register_autograd(_outer_backward, setup_context=_save_outer)
-
-
-# What such an operator cannot do: forward-mode derivatives, and vmap by further replicas.
-class _Linear(torch.autograd.Function):
-    @staticmethod
-    def forward(rows: Tensor, matrices: Tensor, bias: Tensor | None, starts: Tensor, ends: Tensor) -> Tensor:
-        return _linear_op(rows, matrices, bias, starts, ends)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _save_linear(ctx, inputs, output)
-        ctx.save_for_forward(*inputs[:2], *inputs[3:])
+    def forward(
+        ctx: Any,
+        input: Tensor,
+        token: Tensor,
+        weight: Tensor,
+        starts: Tensor,
+        ends: Tensor,
+        weight1: Tensor,
+        bias1: Tensor,
+        weight2: Tensor,
+        bias2: Tensor,
+    ) -> Tensor:
+        output = input.new_zeros(len(input), bias2.shape[-1])
+        hidden = input.new_empty(len(token), bias1.shape[-1])  # (N, H)
+        for e, (start, end) in _occupied(starts, ends):
+            own = token[start:end]
+            h = torch.addmm(bias1[e], input.index_select(0, own), weight1[e], out=hidden[start:end]).relu_()
+            y = torch.addmm(bias2[e], h, weight2[e])
+            output.index_add_(0, own, y.mul_(weight[start:end, None]))
+        ctx.save_for_backward(input, token, weight, starts, ends, weight1, bias1, weight2, bias2, hidden)
+        return output
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return _linear_backward(ctx, grad)
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
-        rows, matrices, groups = _primals(ctx)
-        along_rows, along_matrices, along_bias, *_ = tangents
-        with forward_ad._set_fwd_grad_enabled(True):  # another derivative may be taken at the same time
-            parts = [
-                None if along_rows is None else _linear(along_rows, matrices, None, *groups),
-                None if along_matrices is None else _linear(rows, along_matrices, None, *groups),
-                None if along_bias is None else _linear(_ones(rows), along_bias.unsqueeze(-2), None, *groups),
-            ]
-            return _total(parts)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *given: Tensor | None) -> tuple[Tensor, int]:
-        return _replicated(_linear, info, in_dims, given)
-
-
-class _Outer(torch.autograd.Function):
-    @staticmethod
-    def forward(left: Tensor, right: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
-        return _outer_op(left, right, starts, ends)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _save_outer(ctx, inputs, output)
-        ctx.save_for_forward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return _outer_backward(ctx, grad)
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
-        left, right, groups = _primals(ctx)
-        with forward_ad._set_fwd_grad_enabled(True):
-            parts = [
-                None if tangents[0] is None else _outer(tangents[0], right, *groups),
-                None if tangents[1] is None else _outer(left, tangents[1], *groups),
-            ]
-            return _total(parts)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *given: Tensor | None) -> tuple[Tensor, int]:
-        return _replicated(_outer, info, in_dims, given)
+        *given, hidden = ctx.saved_tensors
+        needed = ctx.needs_input_grad
+        again = torch.is_grad_enabled()
+        if again or _transformed():  # to be differentiated again, or given many gradients at once
+            with torch.enable_grad():
+                # As views, because one argument may have been made from another, as a weight from the input.
+                views = [
+                    tensor.view_as(tensor) if wanted else tensor
+                    for tensor, wanted in zip(given, needed, strict=True)
+                ]
+                leaves = [view for view, wanted in zip(views, needed, strict=True) if wanted]
+                found = iter(torch.autograd.grad(_composed(*views), leaves, grad, create_graph=again))
+            return tuple(next(found) if wanted else None for wanted in needed)
+        input, token, weight, starts, ends, weight1, _, weight2, bias2 = given
+        grad_input, _, grad_weight, _, _, *grad_layers = (
+            torch.zeros_like(tensor) if wanted else None for tensor, wanted in zip(given, needed, strict=True)
+        )
+        grad_weight1, grad_bias1, grad_weight2, grad_bias2 = grad_layers
+        with torch.autocast(grad.device.type, enabled=False):  # dtypes are those of the forward pass
+            for e, (start, end) in _occupied(starts, ends):
+                own, h, w = token[start:end], hidden[start:end], weight[start:end].unsqueeze(-1)
+                g = grad.index_select(0, own)  # (n, O)
+                u = g @ weight2[e].mT  # (n, H)
+                if grad_weight is not None:
+                    torch.add((u * h).sum(-1), g @ bias2[e], out=grad_weight[start:end])
+                g.mul_(w)
+                if grad_weight2 is not None:
+                    torch.mm(h.mT, g, out=grad_weight2[e])
+                if grad_bias2 is not None:
+                    torch.sum(g, 0, out=grad_bias2[e])
+                u = torch.ops.aten.threshold_backward(u.mul_(w), h, 0)
+                if grad_weight1 is not None:
+                    torch.mm(input.index_select(0, own).mT, u, out=grad_weight1[e])
+                if grad_bias1 is not None:
+                    torch.sum(u, 0, out=grad_bias1[e])
+                if grad_input is not None:
+                    grad_input.index_add_(0, own, u @ weight1[e].mT)
+        return grad_input, None, grad_weight, None, None, *grad_layers
 
 
-def _primals(ctx: Any) -> tuple[Tensor, Tensor, list[Tensor]]:
-    first, second, *groups = ctx.saved_tensors
-    first, second = (forward_ad.unpack_dual(tensor).primal for tensor in (first, second))
-    return first, second, groups
+def _occupied(starts: Tensor, ends: Tensor) -> list[tuple[int, tuple[int, int]]]:
+    """Each expert that has rows, with the first and the end of them."""
+    bounds = zip(starts.tolist(), ends.tolist(), strict=True)
+    return [(e, (start, end)) for e, (start, end) in enumerate(bounds) if start < end]
 
 
-def _total(parts: Sequence[Tensor | None]) -> Tensor:
-    """The sum of those there are: at least one."""
-    first, *rest = [part for part in parts if part is not None]
-    for part in rest:
-        first = first + part
-    return first
-
-
-def _replicated(
-    apply: Callable[..., Tensor], info: Any, in_dims: Sequence[int | None], given: Sequence[Tensor | None]
-) -> tuple[Tensor, int]:
-    """(V, R, …) → (V R, …) and back."""
-    stacked: list[Tensor | None] = []
-    for tensor, dim in zip(given, in_dims, strict=True):
-        if tensor is not None:
-            one = tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-            stacked.append(one.flatten(0, 1))
-        else:
-            stacked.append(None)
-    return apply(*stacked).unflatten(0, (info.batch_size, -1)), 0
-
-
-def _linear(*given: Tensor | None) -> Tensor:
-    return _linear_op(*given) if _in_graph() else _Linear.apply(*given)
-
-
-def _outer(*given: Tensor | None) -> Tensor:
-    return _outer_op(*given) if _in_graph() else _Outer.apply(*given)
-
-
-def _in_graph() -> bool:
-    """Whether a graph is being made, which cannot hold a function that has a jvp."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+def _transformed() -> bool:
+    """Whether `torch.func` or forward-mode differentiation is at work."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0

@@ -116,7 +116,8 @@ def selection_probability(clean: Tensor, raw_scale: Tensor, noisy: Tensor, k: in
     values, index = noisy.topk(k + 1, -1)
     kept = torch.zeros_like(clean, dtype=torch.bool).scatter(-1, index[..., :k], True)
     # Without a kept one the next moves up to be the k-th of the rest; without another the k-th stays.
-    threshold = torch.where(kept, values[..., k:], values[..., k - 1 : k])
+    kth, following = values[..., k - 1 :].split(1, -1)
+    threshold = torch.where(kept, following, kth)
     # NOTE: where softplus has underflowed the quotient would be 0 / 0.
     scale = F.softplus(raw_scale).clamp_min(torch.finfo(raw_scale.dtype).eps)
     return torch.special.ndtr((clean - threshold) / scale)
@@ -210,12 +211,14 @@ class SparseMixtureOfExperts(nn.Module):
         """
         check_features(input, self.experts.in_features)
         tokens = input.reshape(-1, input.shape[-1])  # (…, D) -> (T, D)
-        clean = _gate(tokens, self.gate_weight)  # (T, E)
-        logits, load = clean, None
         if self.noise_weight is not None and self.training:
-            raw_scale = _gate(tokens, self.noise_weight)
+            both = _gate(tokens, torch.cat([self.gate_weight, self.noise_weight], 1))  # (T, 2 E)
+            clean, raw_scale = both.chunk(2, -1)  # (T, E) each
             logits = noisy_logits(clean, raw_scale, self._noise(clean))
             load = selection_probability(clean, raw_scale, logits, self.k).sum(0)
+        else:
+            logits = clean = _gate(tokens, self.gate_weight)
+            load = None
         gates, index = top_k_gates(logits, self.k)  # (T, k)
         importance = torch.zeros_like(clean).scatter(-1, index, gates).sum(0)
         if load is None:
