@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from labml_nn.transformers.feed_forward import FeedForward
+from labml_nn.transformers.switch import SwitchFeedForward
 from methods import Case, MethodTests
 from tolerances import assert_close
 from torch import Tensor, nn
@@ -71,19 +73,12 @@ class WithLoss(nn.Module):
 class TestMethods(MethodTests):
     cases = (
         Case("dense", lambda: WithLoss(MixtureOfExperts(3, 4, 2, 3)), [(4, 3)], dynamic=[(0,)]),
-        Case("dense, linear", lambda: WithLoss(MixtureOfExperts(3, None, 2, 3)), [(4, 3)], dynamic=[(0,)]),
         Case("noisy", lambda: WithLoss(FixedNoise(3, 4, 2, 4, k=2)), [(5, 3)], dynamic=[(0,)]),
         Case(
-            "without noise, of sequences",
-            lambda: WithLoss(SparseMixtureOfExperts(3, 4, 2, 3, k=2, noisy=False)),
-            [(2, 3, 3)],
-            dynamic=[(0, 1)],
-        ),
-        Case(
-            "every expert",
+            "every expert, linear, of sequences",
             lambda: WithLoss(SparseMixtureOfExperts(3, None, 2, 3, k=3, noisy=False)),
-            [(4, 3)],
-            dynamic=[(0,)],
+            [(2, 2, 3)],
+            dynamic=[(0, 1)],
         ),
         Case(
             "with a capacity",
@@ -220,6 +215,41 @@ def test_switch_is_the_published_formula(factor: float | None) -> None:
     theirs = torch.autograd.grad(torch.stack(output).sin().sum() + 0.3 * balance, leaves)
     for mine, other in zip(ours, theirs, strict=True):
         assert_close(mine, other, offset=1e3)
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_switch_is_that_of_another_library(drop: bool) -> None:
+    """labml-nn's layer has a bias in the gate, and lets dropped tokens through; which it drops is random."""
+    factor = 1.0
+    theirs = SwitchFeedForward(
+        capacity_factor=factor,
+        drop_tokens=drop,
+        is_scale_prob=True,
+        n_experts=EXPERTS,
+        expert=FeedForward(IN, HIDDEN, dropout=0.0),
+        d_model=IN,
+    ).double()
+    ours = randomised(
+        SwitchMixtureOfExperts(IN, HIDDEN, IN, EXPERTS, capacity_factor=factor if drop else None)
+    )
+    with torch.no_grad():
+        theirs.switch.weight.copy_(ours.gate_weight.mT)
+        theirs.switch.bias.zero_()
+        for i, expert in enumerate(theirs.experts):
+            for layer, weight, bias in (
+                (expert.layer1, ours.experts.weight1, ours.experts.bias1),
+                (expert.layer2, ours.experts.weight2, ours.experts.bias2),
+            ):
+                layer.weight.copy_(weight[i].mT)
+                layer.bias.copy_(bias[i])
+    x = normal(20, IN, seed=1)
+    output, counts, probabilities, dropped, _ = theirs(x.unsqueeze(1))
+    given = ours(x)
+    assert_close(given.load, counts)
+    assert_close(given.importance, probabilities)
+    assert int(given.dropped) == dropped and (dropped > 0) == drop
+    if not drop:
+        assert_close(given.output, output[:, 0], offset=100)
 
 
 @pytest.mark.parametrize("hidden", [HIDDEN, None])
@@ -504,6 +534,15 @@ def test_replicas_are_those_that_run_alone(build: Callable[[], nn.Module]) -> No
 def test_errors_say_what_would_be_right(call: Callable[[], Any], kind: type[Exception], says: str) -> None:
     with pytest.raises(kind, match=says):
         call()
+
+
+def test_dtypes_that_differ_are_refused_and_double_precision_outlasts_autocast() -> None:
+    layer = randomised(SparseMixtureOfExperts(*SIZES, noisy=False))
+    with pytest.raises(RuntimeError, match="dtype"):
+        layer(normal(4, IN).float())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(layer(normal(4, IN)).output, layer(normal(4, IN)).output.double())
+        assert layer(normal(4, IN)).output.dtype == torch.float64
 
 
 def test_parameters_begin_as_those_of_a_linear_layer() -> None:

@@ -15,7 +15,7 @@ Sources: ``shazeer2017outrageously``, ``fedus2022switch``.
 
 Pitfalls:
     * Under a capacity, which tokens an expert drops depends on the other tokens of the batch.
-    * On a GPU the sizes of the groups are read by the host, which waits for them.
+    * The sizes of the groups are read by the host: on a GPU it waits for them.
 """
 
 from __future__ import annotations
@@ -125,8 +125,11 @@ class Experts(nn.Module):
             capacity: How many tokens an expert takes. First choices come before second ones, earlier tokens
                 before later ones; the rest is dropped. None for as many as there are.
         """
+        layers = [parameter for layer in self._layers() for parameter in layer]
         device = input.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else input.dtype
+        if torch.is_autocast_enabled(device) and input.dtype != torch.float64:  # which torch leaves as it is
+            low = torch.get_autocast_dtype(device)
+            input, layers = input.to(low), [parameter.to(low) for parameter in layers]
         tokens = index.shape[0]
         experts, order = index.mT.reshape(-1).sort(stable=True)  # (T, k) -> (N,), first choices first
         ends = one_hot(experts, self.num_experts).sum(0).cumsum(0)  # (E,)
@@ -135,8 +138,7 @@ class Experts(nn.Module):
         if capacity is not None:
             ends = torch.minimum(ends, starts + capacity)
         token = torch.arange(tokens, device=input.device).repeat(index.shape[1]).index_select(0, order)
-        layers = [parameter.to(dtype) for layer in self._layers() for parameter in layer]
-        given = (input.to(dtype), token, weight.to(dtype), starts, ends, *layers)
+        given = (input, token, weight.to(input.dtype), starts, ends, *layers)
         plain = len(layers) == 4 and not making_graph() and not _transformed()
         output = _Fused.apply(*given) if plain else _composed(*given)
         counts = ends - starts
@@ -193,7 +195,7 @@ def _composed(
         rows = rows.relu() if layer else rows
         rows = grouped_linear(rows, layers[layer], layers[layer + 1], starts, ends)
     weighted = rows * weight.unsqueeze(-1)  # (N, O)
-    return weighted.new_zeros(len(input), rows.shape[-1]).index_add(0, token, weighted)
+    return weighted.new_zeros(input.shape[0], rows.shape[-1]).index_add(0, token, weighted)
 
 
 class _Fused(torch.autograd.Function):
@@ -233,7 +235,8 @@ class _Fused(torch.autograd.Function):
         *given, hidden = ctx.saved_tensors
         needed = ctx.needs_input_grad
         again = torch.is_grad_enabled()
-        if again or _transformed():  # to be differentiated again, or given many gradients at once
+        batched = torch._C._functorch.is_legacy_batchedtensor(grad)  # as by is_grads_batched
+        if again or batched or _transformed():
             with torch.enable_grad():
                 # As views, because one argument may have been made from another, as a weight from the input.
                 views = [
