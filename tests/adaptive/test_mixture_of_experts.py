@@ -440,7 +440,8 @@ def test_no_capacity_drops_everything() -> None:
         assert not given.output.any() and not given.counts.any()
         assert int(given.dropped) == 6 * getattr(layer, "k", 1)
         given.output.sum().backward()
-        assert all((parameter.grad == 0).all() for parameter in layer.experts.parameters())
+        for parameter in layer.experts.parameters():
+            assert parameter.grad is not None and not parameter.grad.any()
 
 
 @pytest.mark.parametrize("k", [1, 4])
@@ -540,9 +541,9 @@ def test_dtypes_that_differ_are_refused_and_double_precision_outlasts_autocast()
     layer = randomised(SparseMixtureOfExperts(*SIZES, noisy=False))
     with pytest.raises(RuntimeError, match="dtype"):
         layer(normal(4, IN).float())
+    plain = layer(normal(4, IN)).output
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(layer(normal(4, IN)).output, layer(normal(4, IN)).output.double())
-        assert layer(normal(4, IN)).output.dtype == torch.float64
+        assert torch.equal(layer(normal(4, IN)).output, plain)
 
 
 def test_parameters_begin_as_those_of_a_linear_layer() -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def contenders() -> dict[str, tuple[nn.Module, Callable[[nn.Module], Apply]]]:
     return found
 
 
-def kept_bytes(apply: Apply, x: Tensor, parameters: list[Tensor]) -> int:
+def kept_bytes(apply: Apply, x: Tensor, parameters: Sequence[Tensor]) -> int:
     """Bytes of distinct storages that the forward pass stores, without parameters and the input."""
     known = {tensor.untyped_storage().data_ptr() for tensor in (x, *parameters)}
     storages: dict[int, int] = {}

@@ -40,14 +40,13 @@ from surveylab.adaptive.mixture_of_experts import (
 )
 from surveylab.adaptive.sparse_mixture_of_experts import (
     SparseMixtureOfExperts,
-    SwitchMixtureOfExperts,
     cv_squared,
     noisy_logits,
     selection_probability,
-    switch_balance,
     top_k_gates,
 )
 from surveylab.adaptive.squeeze_excitation import SqueezeExcitation, SqueezeExcitation1d, squeeze_excitation
+from surveylab.adaptive.switch_mixture_of_experts import SwitchMixtureOfExperts, switch_balance
 
 __all__ = [
     "AconB",

@@ -20,15 +20,13 @@ Pitfalls:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.nn import functional as F
 
-from surveylab.adaptive.grouped_linear import grouped_linear, making_graph
+from surveylab.adaptive.expert_rows import run_rows
 
 # Axis legend: R replicas, T tokens, k experts a token, N = k * T rows sorted by expert, E experts,
 # D features in, H hidden, O out. Rows starts[e]:ends[e] belong to expert e; rows in none stay zero.
@@ -125,7 +123,7 @@ class Experts(nn.Module):
             capacity: How many tokens an expert takes. First choices come before second ones, earlier tokens
                 before later ones; the rest is dropped. None for as many as there are.
         """
-        layers = [parameter for layer in self._layers() for parameter in layer]
+        layers = [parameter for layer in self._layers() for parameter in layer]  # weight, bias, …
         device = input.device.type
         if torch.is_autocast_enabled(device) and input.dtype != torch.float64:  # which torch leaves as it is
             low = torch.get_autocast_dtype(device)
@@ -138,15 +136,13 @@ class Experts(nn.Module):
         if capacity is not None:
             ends = torch.minimum(ends, starts + capacity)
         token = torch.arange(tokens, device=input.device).repeat(index.shape[1]).index_select(0, order)
-        given = (input, token, weight.to(input.dtype), starts, ends, *layers)
-        plain = len(layers) == 4 and not making_graph() and not _transformed()
-        output = _Fused.apply(*given) if plain else _composed(*given)
+        output = run_rows(input, token, weight.to(input.dtype), starts, ends, *layers)
         counts = ends - starts
         return Dispatched(output, counts, index.numel() - counts.sum())
 
-    def _layers(self) -> Sequence[tuple[Tensor, Tensor]]:
+    def _layers(self) -> list[tuple[Tensor, Tensor]]:
         """Weight and bias of each layer."""
-        layers = [(self.weight1, self.bias1)]
+        layers: list[tuple[Tensor, Tensor]] = [(self.weight1, self.bias1)]
         if self.weight2 is not None and self.bias2 is not None:
             layers.append((self.weight2, self.bias2))
         return layers
@@ -180,105 +176,3 @@ def check_features(input: Tensor, features: int) -> None:
             f"input should have shape (tokens, {features}) or (..., tokens, {features}), but has "
             f"{tuple(input.shape)}"
         )
-
-
-# Two ways to the same. One is composed of functions that can be differentiated, transformed and put into a
-# graph at will. The other goes expert by expert, with what it makes small enough for a processor's cache.
-
-
-def _composed(
-    input: Tensor, token: Tensor, weight: Tensor, starts: Tensor, ends: Tensor, *layers: Tensor
-) -> Tensor:
-    """Input (T, D), token and weight (N,), groups (E,) → (T, O); layers are weights and biases in turn."""
-    rows = input.index_select(0, token)  # (N, D)
-    for layer in range(0, len(layers), 2):
-        rows = rows.relu() if layer else rows
-        rows = grouped_linear(rows, layers[layer], layers[layer + 1], starts, ends)
-    weighted = rows * weight.unsqueeze(-1)  # (N, O)
-    return weighted.new_zeros(input.shape[0], rows.shape[-1]).index_add(0, token, weighted)
-
-
-class _Fused(torch.autograd.Function):
-    r"""`_composed` for experts of two layers.
-
-    With :math:`g_n` the gradient of the output of row n's token, :math:`h_n` the row's hidden values,
-    :math:`w_n` its weight and :math:`u_n = W^{(2)} g_n`: the gradient of the weight is
-    :math:`u_n \cdot h_n + b^{(2)} \cdot g_n`, so that the expert's output need not be kept; that before the
-    ReLU is :math:`w_n u_n` where :math:`h_n > 0`.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        input: Tensor,
-        token: Tensor,
-        weight: Tensor,
-        starts: Tensor,
-        ends: Tensor,
-        weight1: Tensor,
-        bias1: Tensor,
-        weight2: Tensor,
-        bias2: Tensor,
-    ) -> Tensor:
-        output = input.new_zeros(len(input), bias2.shape[-1])
-        hidden = input.new_empty(len(token), bias1.shape[-1])  # (N, H)
-        for e, (start, end) in _occupied(starts, ends):
-            own = token[start:end]
-            h = torch.addmm(bias1[e], input.index_select(0, own), weight1[e], out=hidden[start:end]).relu_()
-            y = torch.addmm(bias2[e], h, weight2[e])
-            output.index_add_(0, own, y.mul_(weight[start:end, None]))
-        ctx.save_for_backward(input, token, weight, starts, ends, weight1, bias1, weight2, bias2, hidden)
-        return output
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        *given, hidden = ctx.saved_tensors
-        needed = ctx.needs_input_grad
-        again = torch.is_grad_enabled()
-        batched = torch._C._functorch.is_legacy_batchedtensor(grad)  # as by is_grads_batched
-        if again or batched or _transformed():
-            with torch.enable_grad():
-                # As views, because one argument may have been made from another, as a weight from the input.
-                views = [
-                    tensor.view_as(tensor) if wanted else tensor
-                    for tensor, wanted in zip(given, needed, strict=True)
-                ]
-                leaves = [view for view, wanted in zip(views, needed, strict=True) if wanted]
-                found = iter(torch.autograd.grad(_composed(*views), leaves, grad, create_graph=again))
-            return tuple(next(found) if wanted else None for wanted in needed)
-        input, token, weight, starts, ends, weight1, _, weight2, bias2 = given
-        grad_input, _, grad_weight, _, _, *grad_layers = (
-            torch.zeros_like(tensor) if wanted else None for tensor, wanted in zip(given, needed, strict=True)
-        )
-        grad_weight1, grad_bias1, grad_weight2, grad_bias2 = grad_layers
-        with torch.autocast(grad.device.type, enabled=False):  # dtypes are those of the forward pass
-            for e, (start, end) in _occupied(starts, ends):
-                own, h, w = token[start:end], hidden[start:end], weight[start:end].unsqueeze(-1)
-                g = grad.index_select(0, own)  # (n, O)
-                u = g @ weight2[e].mT  # (n, H)
-                if grad_weight is not None:
-                    torch.add((u * h).sum(-1), g @ bias2[e], out=grad_weight[start:end])
-                g.mul_(w)
-                if grad_weight2 is not None:
-                    torch.mm(h.mT, g, out=grad_weight2[e])
-                if grad_bias2 is not None:
-                    torch.sum(g, 0, out=grad_bias2[e])
-                u = torch.ops.aten.threshold_backward(u.mul_(w), h, 0)
-                if grad_weight1 is not None:
-                    torch.mm(input.index_select(0, own).mT, u, out=grad_weight1[e])
-                if grad_bias1 is not None:
-                    torch.sum(u, 0, out=grad_bias1[e])
-                if grad_input is not None:
-                    grad_input.index_add_(0, own, u @ weight1[e].mT)
-        return grad_input, None, grad_weight, None, None, *grad_layers
-
-
-def _occupied(starts: Tensor, ends: Tensor) -> list[tuple[int, tuple[int, int]]]:
-    """Each expert that has rows, with the first and the end of them."""
-    bounds = zip(starts.tolist(), ends.tolist(), strict=True)
-    return [(e, (start, end)) for e, (start, end) in enumerate(bounds) if start < end]
-
-
-def _transformed() -> bool:
-    """Whether `torch.func` or forward-mode differentiation is at work."""
-    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0

@@ -24,22 +24,11 @@ where KeepTopK sets all but the k largest to :math:`-\infty`. Two losses keep al
 kth_excluding is the k-th largest of the other components. It is a smooth estimate of how many tokens an
 expert gets (equations 3 to 11 and appendix A).
 
-**Switch** [fedus2022switch]. One expert a token, with the gate's value over *all* experts as its factor,
-
-.. math::
-
-    p(x) = \mathrm{softmax}(x W), \qquad j = \arg\max_i p_i(x), \qquad y = p_j(x)\, o_j(x), \qquad
-    L = \alpha E \sum_i f_i P_i ,
-
-with :math:`f_i` the share of tokens whose expert is i and :math:`P_i` the mean of :math:`p_i`. An expert
-takes at most (tokens / experts) x capacity factor tokens. The output of the rest is zero: the layer stands
-beside a residual connection.
-
-Papers: ``shazeer2017outrageously``, ``fedus2022switch``.
+Paper: ``shazeer2017outrageously``.
 
 Pitfalls:
     * With noisy top-k gating and k = 1 the one gate that is kept is exactly 1: the gate learns nothing from
-      the output. Switch multiplies by the probability among all experts instead.
+      the output. `SwitchMixtureOfExperts` multiplies by the probability among all experts instead.
     * Without noise the load is a count, which has no gradient: only importance is then learnt.
     * CV divides by the number of experts, as of a whole population, and not by one less.
     * Batch mates matter: through the losses always, and under a capacity also in the output.
@@ -130,19 +119,6 @@ def cv_squared(values: Tensor) -> Tensor:
     return variance / torch.where(mean == 0, 1, mean.square())
 
 
-def switch_balance(probabilities: Tensor, index: Tensor) -> Tensor:
-    """E Σ_i f_i P_i: 1 if tokens spread evenly, up to E if one expert gets all; 0 without tokens.
-
-    Args:
-        probabilities: The gate's, (T, E).
-        index: Each token's expert, (T,).
-    """
-    num_experts = probabilities.shape[-1]
-    tokens = torch.ones_like(index).sum().clamp_min(1)  # a tensor, so that a graph fits any number
-    shares = one_hot(index, num_experts).sum(0).to(probabilities.dtype) / tokens
-    return num_experts * (shares * probabilities.sum(0) / tokens).sum()
-
-
 class SparseMixtureOfExperts(nn.Module):
     """k of E experts a token, by noisy top-k gating.
 
@@ -191,8 +167,8 @@ class SparseMixtureOfExperts(nn.Module):
         check_counts(num_experts=num_experts, k=k)
         if k > num_experts:
             raise ValueError(f"k should be at most the number of experts {num_experts}, but is {k}")
-        _check_weights(importance_weight=importance_weight, load_weight=load_weight)
-        _check_weights(capacity_factor=capacity_factor)
+        check_weights(importance_weight=importance_weight, load_weight=load_weight)
+        check_weights(capacity_factor=capacity_factor)
         self.k, self.capacity_factor = k, capacity_factor
         self.importance_weight, self.load_weight = importance_weight, load_weight
         self.experts = Experts(num_experts, in_features, hidden_features, out_features, device, dtype)
@@ -212,19 +188,19 @@ class SparseMixtureOfExperts(nn.Module):
         check_features(input, self.experts.in_features)
         tokens = input.reshape(-1, input.shape[-1])  # (…, D) -> (T, D)
         if self.noise_weight is not None and self.training:
-            both = _gate(tokens, torch.cat([self.gate_weight, self.noise_weight], 1))  # (T, 2 E)
+            both = gate_logits(tokens, torch.cat([self.gate_weight, self.noise_weight], 1))  # (T, 2 E)
             clean, raw_scale = both.chunk(2, -1)  # (T, E) each
             logits = noisy_logits(clean, raw_scale, self._noise(clean))
             load = selection_probability(clean, raw_scale, logits, self.k).sum(0)
         else:
-            logits = clean = _gate(tokens, self.gate_weight)
+            logits = clean = gate_logits(tokens, self.gate_weight)
             load = None
         gates, index = top_k_gates(logits, self.k)  # (T, k)
         importance = torch.zeros_like(clean).scatter(-1, index, gates).sum(0)
         if load is None:
             load = one_hot(index, clean.shape[-1]).to(clean.dtype).sum((0, 1))
         loss = self.importance_weight * cv_squared(importance) + self.load_weight * cv_squared(load)
-        capacity = _capacity(index, clean.shape[-1], self.capacity_factor)
+        capacity = expert_capacity(index, clean.shape[-1], self.capacity_factor)
         output, counts, dropped = self.experts.dispatch(tokens, index, gates, capacity)
         output = output.reshape(*input.shape[:-1], output.shape[-1])
         return SparseMixture(output, loss, importance, load, counts, dropped)
@@ -241,82 +217,14 @@ class SparseMixtureOfExperts(nn.Module):
         )
 
 
-class SwitchMixtureOfExperts(nn.Module):
-    """One expert a token, with a capacity: the layer of the Switch Transformer.
-
-    Args:
-        in_features: Features of a token, D.
-        hidden_features: Width of each expert's hidden layer; None for linear experts.
-        out_features: Features of the output, O.
-        num_experts: Number of experts, E.
-        balance_weight: α, the weight of the balance loss.
-        capacity_factor: An expert takes at most T / E tokens times this, rounded up; None for no limit.
-        device: Where parameters live.
-        dtype: Their dtype.
-
-    Attributes:
-        gate_weight: W, (D, E).
-        experts: The experts.
-
-    The gate computes in float32 at least.
-        NOTE: the paper also multiplies the gate's input by uniform noise in training; here there is none.
-        It begins as `torch.nn.Linear` does, where the paper draws all weights from a truncated normal.
-
-    Raises:
-        ValueError: An argument that is out of range.
-    """
-
-    def __init__(
-        self,
-        in_features: int,
-        hidden_features: int | None,
-        out_features: int,
-        num_experts: int,
-        *,
-        balance_weight: float = 0.01,
-        capacity_factor: float | None = 1.25,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__()
-        _check_weights(balance_weight=balance_weight)
-        _check_weights(capacity_factor=capacity_factor)
-        self.balance_weight, self.capacity_factor = balance_weight, capacity_factor
-        self.experts = Experts(num_experts, in_features, hidden_features, out_features, device, dtype)
-        self.gate_weight = nn.Parameter(torch.empty(in_features, num_experts, device=device, dtype=dtype))
-        nn.init.uniform_(self.gate_weight, -(in_features**-0.5), in_features**-0.5)
-
-    def forward(self, input: Tensor) -> SparseMixture:
-        """Run each token's expert: (…, D) → (…, O); what is dropped is zero.
-
-        Raises:
-            ValueError: The input has another number of features, or no axis of tokens.
-            TypeError: The input is not floating point.
-        """
-        check_features(input, self.experts.in_features)
-        tokens = input.reshape(-1, input.shape[-1])  # (…, D) -> (T, D)
-        probabilities = _gate(tokens, self.gate_weight).softmax(-1)  # (T, E)
-        gates, index = probabilities.topk(1, -1)  # (T, 1)
-        load = one_hot(index[:, 0], probabilities.shape[-1]).to(probabilities.dtype).sum(0)
-        loss = self.balance_weight * switch_balance(probabilities, index[:, 0])
-        capacity = _capacity(index, probabilities.shape[-1], self.capacity_factor)
-        output, counts, dropped = self.experts.dispatch(tokens, index, gates, capacity)
-        output = output.reshape(*input.shape[:-1], output.shape[-1])
-        return SparseMixture(output, loss, probabilities.sum(0), load, counts, dropped)
-
-    def extra_repr(self) -> str:
-        """Show the arguments, as torch does."""
-        return f"balance_weight={self.balance_weight}, capacity_factor={self.capacity_factor}"
-
-
-def _gate(tokens: Tensor, weight: Tensor) -> Tensor:
+def gate_logits(tokens: Tensor, weight: Tensor) -> Tensor:
     """(T, D), (D, E) → (T, E), in float32 at least."""
     dtype = torch.promote_types(tokens.dtype, torch.float32)
     with torch.autocast(tokens.device.type, enabled=False):
         return tokens.to(dtype) @ weight.to(dtype)
 
 
-def _capacity(index: Tensor, num_experts: int, factor: float | None) -> int | None:
+def expert_capacity(index: Tensor, num_experts: int, factor: float | None) -> int | None:
     """Tokens an expert takes: their even share times the factor, rounded up.
 
     NOTE: the papers do not say how to round. In whole numbers, as 1.1 * 100 / 10 is a little more than 11.
@@ -328,7 +236,7 @@ def _capacity(index: Tensor, num_experts: int, factor: float | None) -> int | No
     return -(-tokens * k * exact.numerator // (num_experts * exact.denominator))
 
 
-def _check_weights(**weights: float | None) -> None:
+def check_weights(**weights: float | None) -> None:
     for name, weight in weights.items():
         if weight is not None and not 0 <= weight < math.inf:
             raise ValueError(f"{name} should be zero or more, but is {weight}")
