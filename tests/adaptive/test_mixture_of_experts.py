@@ -73,7 +73,7 @@ class WithLoss(nn.Module):
 class TestMethods(MethodTests):
     cases = (
         Case("dense", lambda: WithLoss(MixtureOfExperts(3, 4, 2, 3)), [(4, 3)], dynamic=[(0,)]),
-        Case("noisy", lambda: WithLoss(FixedNoise(3, 4, 2, 4, k=2)), [(5, 3)], dynamic=[(0,)]),
+        Case("noisy", lambda: WithLoss(FixedNoise(2, 3, 2, 3, k=2)), [(4, 2)], dynamic=[(0,)]),
         Case(
             "every expert, linear, of sequences",
             lambda: WithLoss(SparseMixtureOfExperts(3, None, 2, 3, k=3, noisy=False)),
@@ -82,11 +82,11 @@ class TestMethods(MethodTests):
         ),
         Case(
             "with a capacity",
-            lambda: WithLoss(SparseMixtureOfExperts(3, 4, 2, 3, k=2, noisy=False, capacity_factor=0.6)),
-            [(6, 3)],
+            lambda: WithLoss(SparseMixtureOfExperts(2, 3, 2, 3, k=2, noisy=False, capacity_factor=0.6)),
+            [(6, 2)],
             dynamic=[(0,)],
         ),
-        Case("switch", lambda: WithLoss(SwitchMixtureOfExperts(3, 4, 2, 3)), [(5, 3)], dynamic=[(0,)]),
+        Case("switch", lambda: WithLoss(SwitchMixtureOfExperts(2, 3, 2, 3)), [(5, 2)], dynamic=[(0,)]),
     )
 
 

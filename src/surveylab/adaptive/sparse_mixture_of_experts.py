@@ -103,7 +103,7 @@ def selection_probability(clean: Tensor, raw_scale: Tensor, noisy: Tensor, k: in
     if k == num_experts:
         return torch.ones_like(clean)
     values, index = noisy.topk(k + 1, -1)
-    kept = torch.zeros_like(clean, dtype=torch.bool).scatter(-1, index[..., :k], True)
+    kept = torch.zeros_like(clean, dtype=torch.bool).scatter(-1, index[..., :k], 1)
     # Without a kept one the next moves up to be the k-th of the rest; without another the k-th stays.
     kth, following = values[..., k - 1 :].split(1, -1)
     threshold = torch.where(kept, following, kth)
