@@ -33,7 +33,20 @@ from surveylab.adaptive.dynamic_convolution import (
     kernel_attention,
     set_temperature,
 )
+from surveylab.adaptive.mixture_of_experts import (
+    MixtureOfExperts,
+    competitive_loss,
+    cooperative_loss,
+)
+from surveylab.adaptive.sparse_mixture_of_experts import (
+    SparseMixtureOfExperts,
+    cv_squared,
+    noisy_logits,
+    selection_probability,
+    top_k_gates,
+)
 from surveylab.adaptive.squeeze_excitation import SqueezeExcitation, SqueezeExcitation1d, squeeze_excitation
+from surveylab.adaptive.switch_mixture_of_experts import SwitchMixtureOfExperts, switch_balance
 
 __all__ = [
     "AconB",
@@ -45,12 +58,15 @@ __all__ = [
     "DynamicConv2d",
     "GRUCell",
     "MetaAconC",
+    "MixtureOfExperts",
     "PReLU",
     "Pondered",
     "PrimaryCapsules",
+    "SparseMixtureOfExperts",
     "SqueezeExcitation",
     "SqueezeExcitation1d",
     "Swish",
+    "SwitchMixtureOfExperts",
     "acon_a",
     "acon_b",
     "acon_c",
@@ -59,15 +75,22 @@ __all__ = [
     "adapted_buffers",
     "annealed_temperature",
     "capsule_lengths",
+    "competitive_loss",
+    "cooperative_loss",
+    "cv_squared",
     "dynamic_convolution",
     "kernel_attention",
     "margin_loss",
     "meta_acon_beta",
     "meta_acon_c",
+    "noisy_logits",
     "prelu",
     "route",
+    "selection_probability",
     "set_temperature",
     "squash",
     "squeeze_excitation",
     "swish",
+    "switch_balance",
+    "top_k_gates",
 ]
