@@ -14,7 +14,10 @@ from surveylab.adaptive.activations import (
     prelu,
     swish,
 )
+from surveylab.adaptive.adabelief import AdaBelief, adabelief_step
 from surveylab.adaptive.adabn import adapt_batch_norm, adapted_buffers
+from surveylab.adaptive.adagrad import Adagrad, adagrad_step
+from surveylab.adaptive.adam import Adam, AdamW, adam_step
 from surveylab.adaptive.adaptive_computation import AdaptiveComputationTime, GRUCell, Pondered, act_step
 from surveylab.adaptive.capsules import (
     CapsNet,
@@ -33,11 +36,16 @@ from surveylab.adaptive.dynamic_convolution import (
     kernel_attention,
     set_temperature,
 )
+from surveylab.adaptive.rmsprop import RMSprop, rmsprop_step
 from surveylab.adaptive.squeeze_excitation import SqueezeExcitation, SqueezeExcitation1d, squeeze_excitation
 
 __all__ = [
     "AconB",
     "AconC",
+    "AdaBelief",
+    "Adagrad",
+    "Adam",
+    "AdamW",
     "AdaptiveComputationTime",
     "CapsNet",
     "CapsuleLayer",
@@ -48,6 +56,7 @@ __all__ = [
     "PReLU",
     "Pondered",
     "PrimaryCapsules",
+    "RMSprop",
     "SqueezeExcitation",
     "SqueezeExcitation1d",
     "Swish",
@@ -55,6 +64,9 @@ __all__ = [
     "acon_b",
     "acon_c",
     "act_step",
+    "adabelief_step",
+    "adagrad_step",
+    "adam_step",
     "adapt_batch_norm",
     "adapted_buffers",
     "annealed_temperature",
@@ -65,6 +77,7 @@ __all__ = [
     "meta_acon_beta",
     "meta_acon_c",
     "prelu",
+    "rmsprop_step",
     "route",
     "set_temperature",
     "squash",
