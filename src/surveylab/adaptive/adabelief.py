@@ -1,7 +1,7 @@
-r"""AdaBelief: Adam that divides by how far gradients were from their prediction, not by how large they were.
+r"""AdaBelief: Adam that divides by how far gradients were from their prediction, not by their size.
 
-The moving average :math:`m_t` predicts the gradient. A gradient close to it confirms the belief, and the step is
-large; one far from it does not, and the step is small:
+The moving average :math:`m_t` predicts the gradient. A gradient close to it confirms the belief, and the step
+is large; one far from it does not, and the step is small:
 
 .. math::
 
@@ -17,7 +17,8 @@ Pitfalls:
       :math:`\epsilon / (1 - \beta_2)` in the end, a thousand times :math:`\epsilon`. An Adam's 1e-8 would be
       large here; the default is 1e-16.
     * The deviation is from the average that already contains the gradient, :math:`\beta_1 (g_t - m_{t-1})`.
-    * The reference package rectifies unless told otherwise; here, as in the paper's algorithm, it is an option.
+    * The reference package rectifies unless told otherwise; the paper's algorithm, and the default here, does
+      not.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def adabelief_step(
         exp_avg: The moving average m of the gradient before the step.
         exp_avg_var: The moving average s of the squared deviation before the step.
         step: The number t of this step, from 1.
-        max_exp_avg_var: The largest s before the step, to divide by (AMSGrad, ``reddi2018on``); None to use s.
+        max_exp_avg_var: The largest s before the step, for AMSGrad (``reddi2018on``); None to divide by s.
         lr: The rate η.
         betas: The averages' factors β₁ and β₂.
         eps: Added to the average and to the root.

@@ -1,4 +1,4 @@
-r"""Adam: momentum, divided by the root of a moving average of squared gradients, both corrected for their start.
+r"""Adam: momentum, divided by the root of the average squared gradient, both corrected for their start.
 
 .. math::
 
@@ -7,19 +7,20 @@ r"""Adam: momentum, divided by the root of a moving average of squared gradients
     \theta_t = \theta_{t-1}
         - \eta \, \frac{m_t / (1 - \beta_1^t)}{\sqrt{v_t / (1 - \beta_2^t)} + \epsilon}.
 
-The averages start from 0; of a steady gradient they are :math:`1 - \beta^t` times what they should be, which the
-divisions undo. AMSGrad divides by the largest :math:`v` so far, so that a step never grows again because
+The averages start from 0; of a steady gradient they are :math:`1 - \beta^t` times what they should be, which
+the divisions undo. AMSGrad divides by the largest :math:`v` so far, so that a step never grows again because
 gradients were forgotten. AdamW takes weight decay out of the gradient, where it would be divided by
-:math:`\sqrt{v}` like the rest, and shrinks the parameter itself: :math:`\theta \leftarrow (1 - \eta\lambda)\theta`.
+:math:`\sqrt{v}` like the rest, and shrinks the parameter itself:
+:math:`\theta \leftarrow (1 - \eta\lambda)\theta`.
 
 Papers: ``kingma2015adam``; AMSGrad: ``reddi2018on``; AdamW: ``loshchilov2019decoupled``.
 
 Pitfalls:
-    * Weight decay is L2 regularisation for plain SGD, not for Adam: with `Adam`, elements with large gradients
-      are decayed less; with `AdamW`, all alike.
+    * Weight decay is L2 regularisation for plain SGD, not for Adam: with `Adam`, elements with large
+      gradients are decayed less; with `AdamW`, all alike.
     * :math:`\epsilon` is added to the corrected root. The paper's faster order of computation, in which the
       corrections go into the rate, adds it to the uncorrected one.
-    * AMSGrad's maximum is taken of :math:`v` before its correction, as torch does; the paper corrects nothing.
+    * AMSGrad's maximum is of :math:`v` before its correction, as in torch; the paper corrects nothing.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def adam_step(
     weight_decay: float = 0,
     decoupled_weight_decay: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    r"""One step of Adam (``kingma2015adam``), AMSGrad (``reddi2018on``) or AdamW (``loshchilov2019decoupled``).
+    r"""One step of Adam (``kingma2015adam``), AMSGrad or AdamW.
 
     .. math::
 
@@ -57,8 +58,8 @@ def adam_step(
         \theta \leftarrow \theta - \eta \, \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon},
 
     after :math:`g \leftarrow g + \lambda\theta`, or :math:`\theta \leftarrow (1 - \eta\lambda)\theta` where
-    weight decay is decoupled. AMSGrad divides by :math:`\hat v \leftarrow \max(\hat v, v)` instead of
-    :math:`v`.
+    weight decay is decoupled (``loshchilov2019decoupled``). AMSGrad (``reddi2018on``) divides by
+    :math:`\hat v \leftarrow \max(\hat v, v)` instead of :math:`v`.
 
     Args:
         param: The parameter θ before the step, of any shape; real.

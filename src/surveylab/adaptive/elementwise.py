@@ -1,8 +1,8 @@
 """What the optimisers of this section share: every element of a parameter takes its step by itself.
 
-`ElementwiseOptimizer` gathers parameters, gradients and running averages and counts steps; a method says which
-averages it keeps and how a step is taken, once as a pure function of tensors and once in place on whole lists
-of them (``torch._foreach_…``), which is what makes it fast.
+`ElementwiseOptimizer` gathers parameters, gradients and running averages and counts steps; a method says
+which averages it keeps and how a step is taken, once as a pure function of tensors and once in place on whole
+lists of them (``torch._foreach_…``), which is what makes it fast.
 """
 
 from __future__ import annotations
@@ -204,5 +204,7 @@ def _as_real(value: Tensor) -> Tensor:
     if value.is_sparse:
         value = value.coalesce()
         parts = torch.view_as_real(value.values())
-        return torch.sparse_coo_tensor(value.indices(), parts, (*value.shape, 2), is_coalesced=True)
+        return torch.sparse_coo_tensor(
+            value.indices(), parts, (*value.shape, 2), is_coalesced=True, check_invariants=False
+        )
     return torch.view_as_real(value.resolve_conj())

@@ -8,8 +8,8 @@ r"""RMSprop: each element's step is divided by the root of a moving average of i
 AdaGrad's sum grows for ever; the average forgets in about :math:`1 / (1 - \alpha)` steps, so that a steady
 gradient goes on taking steps of :math:`\eta`. The centred form divides by the standard deviation instead,
 :math:`\sqrt{v_t - \bar g_t^2}` with the moving average :math:`\bar g_t` of the gradient; with momentum
-:math:`\mu`, the scaled gradients are summed up, :math:`b_t = \mu b_{t-1} + g_t / (\sqrt{v_t} + \epsilon)`, and
-the step is :math:`\eta b_t`.
+:math:`\mu`, the scaled gradients are summed up, :math:`b_t = \mu b_{t-1} + g_t / (\sqrt{v_t} + \epsilon)`,
+and the step is :math:`\eta b_t`.
 
 Source: ``tieleman2012lecture``; the centred form: ``graves2013generating``.
 
@@ -41,7 +41,7 @@ def rmsprop_step(
     weight_decay: float = 0,
     momentum: float = 0,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    r"""One step of RMSprop (``tieleman2012lecture``), centred (``graves2013generating``) if ``grad_avg`` is given.
+    r"""One step of RMSprop (``tieleman2012lecture``); with ``grad_avg`` centred (``graves2013generating``).
 
     .. math::
 
