@@ -115,6 +115,10 @@ def assert_equal(actual: list[Tensor], expected: list[Tensor], tolerance: float 
     torch.testing.assert_close(flat(actual), flat(expected), rtol=tolerance, atol=tolerance)
 
 
+def by_hand(value: float) -> Tensor:
+    return torch.tensor([value], dtype=torch.float64)
+
+
 def states(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
     return [optimizer.state[p] for group in optimizer.param_groups for p in group["params"]]
 
@@ -241,13 +245,13 @@ def test_weight_decay_and_sparse_gradients_exclude_each_other() -> None:
 
 def test_adabelief_keeps_eps_in_its_average() -> None:
     """As published and as in the package; labml's leaves it out, and differs."""
-    sides = [start() for _ in range(2)]
-    ours = AdaBelief(sides[0], eps=1e-3)
-    labml = LabmlAdaBelief(
-        sides[1], eps=1e-3, rectify=False, weight_decay=WeightDecay(), degenerate_to_sgd=False
-    )
-    walk(100, (ours, sides[0]), (labml, sides[1]))
-    assert max((a - b).abs().max().item() for a, b in zip(*sides, strict=True) if a.numel()) > 1e-3
+    apart = {}
+    for eps in (0.0, 1e-3):
+        mine, other = start(), start()
+        labml = LabmlAdaBelief(other, eps=eps, rectify=False, weight_decay=WeightDecay())
+        walk(100, (AdaBelief(mine, eps=eps), mine), (labml, other))
+        apart[eps] = (flat(mine) - flat(other)).abs().max().item()
+    assert apart[0.0] < 1e-12 and apart[1e-3] > 1e-2
 
     # Of a steady gradient nothing but eps is left in the average: eps (1 + β₂ + β₂² + …).
     value = torch.zeros(1, dtype=torch.float64)
@@ -260,26 +264,23 @@ def test_adabelief_keeps_eps_in_its_average() -> None:
 
 def test_a_rectified_adabelief_heeds_amsgrad() -> None:
     """NOTE: the package divides by the present average then."""
-    value = torch.zeros(1, dtype=torch.float64)
-    optimizer = AdaBelief([value], betas=(0.9, 0.9), rectify=True, amsgrad=True, lr=1.0)
-    state: tuple[Any, ...] = (value.clone(), torch.zeros(1).double(), torch.zeros(1).double())
-    largest = torch.zeros(1, dtype=torch.float64)
+    options: dict[str, Any] = {"betas": (0.9, 0.9), "rectify": True, "lr": 1.0}
+    value, other = by_hand(0), by_hand(0)
+    ours, theirs = AdaBelief([value], amsgrad=True, **options), package([other], amsgrad=True, **options)
+    param, exp_avg, exp_avg_var, largest = (by_hand(0) for _ in range(4))
     for step in range(1, 60):
-        value.grad = torch.tensor([math.sin(step) * (10 if step < 20 else 0.1)], dtype=torch.float64)
-        optimizer.step()
-        *state, largest = adabelief_step(
-            state[0],
-            value.grad,
-            state[1],
-            state[2],
-            step,
-            largest,
-            lr=1.0,
-            betas=(0.9, 0.9),
-            rectify=True,
+        value.grad = by_hand(math.sin(step) * (10 if step < 20 else 0.1))
+        other.grad = value.grad.clone()
+        ours.step()
+        theirs.step()
+        param, exp_avg, exp_avg_var, new = adabelief_step(
+            param, value.grad, exp_avg, exp_avg_var, step, largest, **options
         )
-    assert largest.item() > 10 * state[2].item()
-    assert_equal([value], [state[0]])
+        assert new is not None
+        largest = new
+    assert largest.item() > 10 * exp_avg_var.item()
+    assert_equal([value], [param])
+    assert (value - other).abs().item() > 0.1
 
 
 def test_a_centred_rmsprop_survives_a_steady_gradient() -> None:
@@ -297,10 +298,6 @@ def test_a_centred_rmsprop_survives_a_steady_gradient() -> None:
 
 
 # ------------------------------------------------------------------------------- one step, by its formula
-
-
-def by_hand(value: float) -> Tensor:
-    return torch.tensor([value], dtype=torch.float64)
 
 
 def test_steps_by_hand() -> None:
@@ -480,7 +477,8 @@ def test_amsgrad_can_begin_later() -> None:
 def test_a_groups_own_accumulator_counts() -> None:
     """NOTE: torch takes the constructor's."""
     a, b = start(shapes=[(2,), (2,)])
-    optimizer = Adagrad([{"params": [a]}, {"params": [b], "initial_accumulator_value": 3.0}])
+    groups: list[dict[str, Any]] = [{"params": [a]}, {"params": [b], "initial_accumulator_value": 3.0}]
+    optimizer = Adagrad(groups)
     a.grad, b.grad = torch.ones_like(a), torch.ones_like(b)
     optimizer.step()
     assert optimizer.state[a]["sum"].tolist() == [1, 1] and optimizer.state[b]["sum"].tolist() == [4, 4]

@@ -207,7 +207,6 @@ class AdaBelief(ElementwiseOptimizer):
         torch._foreach_mul_(state["exp_avg_var"], beta2)
         torch._foreach_addcmul_(state["exp_avg_var"], deviations, deviations, value=1 - beta2)
         torch._foreach_add_(state["exp_avg_var"], eps)
-        del deviations  # before the roots need as much memory
         largest = state["exp_avg_var"]
         if "max_exp_avg_var" in state:
             largest = state["max_exp_avg_var"]

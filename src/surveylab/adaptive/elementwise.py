@@ -8,12 +8,15 @@ lists of them (``torch._foreach_…``), which is what makes it fast.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, overload
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+
+#: Elements that a processor updates at once.
+PORTION = 2**16
 
 Group = dict[str, Any]
 Lists = dict[str, list[Tensor]]
@@ -181,14 +184,15 @@ class ElementwiseOptimizer(Optimizer):
                 gathered.append(value)
         if counters:
             torch._foreach_add_(counters, torch.tensor(1.0), alpha=1.0)  # a tensor, made once for all
-        for (_, _, step), (params, grads, *rows) in together.items():
-            if group["maximize"]:
-                grads = list(torch._foreach_neg(grads))
-            if group["foreach"] is False:
-                for param, grad, *row in zip(params, grads, *rows, strict=True):
-                    self._one_in_place(param, grad, dict(zip(averages, row, strict=True)), step, group)
-            else:
-                self._many(params, grads, dict(zip(averages, rows, strict=True)), step, group)
+        for (device, _, step), lists in together.items():
+            for params, grads, *rows in _portions(lists) if device.type == "cpu" else (lists,):
+                if group["maximize"]:
+                    grads = list(torch._foreach_neg(grads))
+                if group["foreach"] is False:
+                    for param, grad, *row in zip(params, grads, *rows, strict=True):
+                        self._one_in_place(param, grad, dict(zip(averages, row, strict=True)), step, group)
+                else:
+                    self._many(params, grads, dict(zip(averages, rows, strict=True)), step, group)
 
     def _one_in_place(
         self, param: Tensor, grad: Tensor, state: dict[str, Tensor], step: int, group: Group
@@ -197,6 +201,21 @@ class ElementwiseOptimizer(Optimizer):
         param.copy_(self._one(param, grad, new, step, group))
         for name, value in state.items():
             value.copy_(new[name])
+
+
+def _portions(lists: list[list[Tensor]]) -> Iterator[list[list[Tensor]]]:
+    """Cut lists into parts of up to `PORTION` elements, or one tensor.
+
+    A step goes over its lists several times; the values of a part are then still in the processor's cache.
+    """
+    begin, size = 0, 0
+    for end, param in enumerate(lists[0]):
+        count = param.numel()
+        if size and size + count > PORTION:
+            yield [values[begin:end] for values in lists]
+            begin, size = end, 0
+        size += count
+    yield [values[begin:] for values in lists]
 
 
 def _as_real(value: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""Tasks and measurements that single chapters use: recurrent networks, style, influence, landscapes."""
+"""Tasks and measurements of single chapters: recurrent networks, style, influence, landscapes, least squares."""
