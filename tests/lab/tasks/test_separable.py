@@ -36,7 +36,7 @@ def labels(request: pytest.FixtureRequest) -> Tensor:
     return torch.tensor([1] * positive + [-1] * negative)[order]
 
 
-def after(make: Make, x: Tensor, y: Tensor, decay: float, steps: int = 3000) -> tuple[Tensor, Tensor]:
+def after(make: Make, x: Tensor, y: Tensor, decay: float, steps: int = 1500) -> tuple[Tensor, Tensor]:
     w = torch.zeros(x.shape[1], dtype=torch.float64)
     optimizer = make([w])
     return w, descend(optimizer, w, x, y, steps, LambdaLR(optimizer, lambda t: decay**t))
@@ -79,7 +79,7 @@ def test_adaptive_methods_walk_along_the_sign_vector_and_call_all_new_examples_1
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_gradient_descent_finds_the_least_norm_and_generalises(momentum: float, labels: Tensor) -> None:
     x = separable(labels)
-    w, _ = after(lambda params: torch.optim.SGD(params, lr=0.005, momentum=momentum), x, labels, 1.0)
+    w, _ = after(lambda params: torch.optim.SGD(params, lr=0.01, momentum=momentum), x, labels, 1.0)
     torch.testing.assert_close(w, least_norm_solution(x, labels), rtol=0, atol=1e-5)
     assert w.norm() < sign_solution(x, labels).norm()
     assert torch.equal((unseen(NEW, x.shape[1]) @ w).sign(), NEW.double())

@@ -1,1 +1,1 @@
-"""Tasks and measurements of single chapters: recurrent networks, style, influence, landscapes, least squares."""
+"""Tasks and measurements that single chapters use: recurrent, separable, style; influence, landscapes."""

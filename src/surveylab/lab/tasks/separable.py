@@ -1,4 +1,4 @@
-r"""A linearly separable task on which adaptive methods fit the training data and learn nothing (Wilson et al.).
+r"""A linearly separable task on which adaptive methods fit the training data and generalise badly.
 
 Labels :math:`y_i` are 1 or −1, and 1 is the more frequent. An example has
 
@@ -7,9 +7,9 @@ Labels :math:`y_i` are 1 or −1, and 1 is the more frequent. An example has
 * features of its own, which no other example has and which are 1: one if its label is 1, five if it is −1.
 
 A linear model :math:`w` is trained by least squares, :math:`\tfrac12 \lVert X w - y \rVert^2`, from
-:math:`w = 0` and with all examples at once. The first feature alone would solve the task, for all examples that
-there can be. Gradient descent finds the solution of least norm, which puts most of its weight there and
-labels new examples rightly. A method that divides each element's step by the size of its gradients finds
+:math:`w = 0` and with all examples at once. The first feature alone would solve the task, new examples
+included. Gradient descent finds the solution of least norm, which puts most of its weight there and labels new
+examples rightly. A method that divides each element's step by the size of its gradients finds
 
 .. math::
 
@@ -19,8 +19,8 @@ which also fits every training example. On a new one, of whose own features it k
 :math:`(y + 2) / 4`, which is positive for both labels: it calls everything 1.
 
 The reason is Lemma 3.1 of the paper: where :math:`X \operatorname{sign}(X^\top y) = c\, y` for some number
-:math:`c`, here 4, the gradient is a multiple of :math:`X^\top y` at every step, whose sizes the division cancels
-out element by element; with :math:`\epsilon = 0`, as here, exactly.
+:math:`c`, here 4, the gradient is a multiple of :math:`X^\top y` at every step, and the division cancels out
+the sizes of its elements; exactly, if the optimiser's :math:`\epsilon` is 0.
 
 Source: [wilson2017marginal], section 3.3, where examples have infinitely many features; those that are 0 for
 all of them are left out here.
