@@ -28,6 +28,7 @@ from surveylab.adaptive import (
     adabelief_step,
     adagrad_step,
     adam_step,
+    elementwise,
     rmsprop_step,
 )
 
@@ -137,10 +138,13 @@ def assert_equal_states(ours: torch.optim.Optimizer, theirs: torch.optim.Optimiz
 # --------------------------------------------------------------------------------------------- parity
 
 
-@pytest.mark.parametrize("foreach", [None, False], ids=["lists", "one by one"])
+@pytest.mark.parametrize("how", ["lists", "portions", "one by one"])
 @pytest.mark.parametrize("name", PAIRS)
-def test_equals_the_reference_at_every_step(name: str, foreach: bool | None) -> None:
+def test_equals_the_reference_at_every_step(name: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     make, reference, options = PAIRS[name]
+    foreach = False if how == "one by one" else None
+    if how == "portions":
+        monkeypatch.setattr(elementwise, "PORTION", 7)
     mine, other = start(), start()
     ours, theirs = make(mine, foreach=foreach, **options), reference(other, **options)
     walk(300, (ours, mine), (theirs, other), check=lambda: assert_equal(mine, other, 1e-10))
@@ -148,12 +152,13 @@ def test_equals_the_reference_at_every_step(name: str, foreach: bool | None) -> 
     assert (flat(mine) - flat(start())).abs().min() > 1e-4
 
 
+@pytest.mark.parametrize(("dtype", "steps"), [(torch.float32, 300), (torch.bfloat16, 5)])
 @pytest.mark.parametrize("name", PAIRS)
-def test_equals_the_reference_in_float32(name: str) -> None:
+def test_equals_the_reference_in_lower_precision(name: str, dtype: torch.dtype, steps: int) -> None:
     make, reference, options = PAIRS[name]
-    mine, other = start(torch.float32), start(torch.float32)
+    mine, other = start(dtype), start(dtype)
     ours, theirs = make(mine, **options), reference(other, **options)
-    walk(300, (ours, mine), (theirs, other), check=lambda: assert_close(flat(mine), flat(other)))
+    walk(steps, (ours, mine), (theirs, other), check=lambda: assert_close(flat(mine), flat(other)))
 
 
 @pytest.mark.parametrize("foreach", [None, False], ids=["lists", "one by one"])

@@ -86,13 +86,12 @@ def test_gradient_descent_finds_the_least_norm_and_generalises(momentum: float, 
 
 
 def test_the_least_norm_solution_in_closed_form(labels: Tensor) -> None:
-    """It is Xᵀ a with one coefficient a label, of a 2 × 2 system: a₊ and a₋ from fitting both kinds."""
+    """It is Xᵀ a with one coefficient for each label: y (n₊ a₊ − n₋ a₋) + 2 (n₊ a₊ + n₋ a₋) + own a = y."""
     x, y = separable(labels), labels.double()
     more, less = int((labels == 1).sum()), int((labels == -1).sum())
-    # An example of label y gives y (n₊ a₊ − n₋ a₋) + 2 (n₊ a₊ + n₋ a₋) + own a = y.
-    system = torch.tensor([[3.0 * more + 1, less], [more, 3.0 * less + 5]], dtype=torch.float64)
-    up, down = torch.linalg.solve(system, torch.tensor([1.0, -1.0], dtype=torch.float64))
-    expected = x.T @ torch.where(labels == 1, up, down)
+    share = 15 * more + 3 * less + 8 * more * less + 5
+    up, down = (4 * less + 5) / share, -(4 * more + 1) / share
+    expected = x.T @ torch.where(labels == 1, y.new_tensor(up), y.new_tensor(down))
     torch.testing.assert_close(least_norm_solution(x, y), expected, rtol=0, atol=1e-12)
 
 

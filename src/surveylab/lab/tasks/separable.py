@@ -8,8 +8,8 @@ Labels :math:`y_i` are 1 or −1, and 1 is the more frequent. An example has
 
 A linear model :math:`w` is trained by least squares, :math:`\tfrac12 \lVert X w - y \rVert^2`, from
 :math:`w = 0` and with all examples at once. The first feature alone would solve the task, new examples
-included. Gradient descent finds the solution of least norm, which puts most of its weight there and labels new
-examples rightly. A method that divides each element's step by the size of its gradients finds
+included. Gradient descent finds the solution of least norm, which puts most of its weight there and labels
+new examples rightly. A method that divides each element's step by the size of its gradients finds
 
 .. math::
 
