@@ -161,38 +161,48 @@ class ElementwiseOptimizer(Optimizer):
             if grad is None:
                 continue
             state = self.state[param]
-            if "step" not in state:
-                state["step"] = torch.tensor(0.0, dtype=torch.float32)  # where torch keeps it: on the CPU
-            for name, start in averages.items():
-                if name not in state:
-                    value = complex(start, start) if param.is_complex() else start
-                    state[name] = torch.full_like(param, value, memory_format=torch.preserve_format)
-            values = [param, grad, *(state[name] for name in averages)]
-            if param.is_complex():
-                values = [_as_real(value) for value in values]
-            counters.append(state["step"])
-            step = int(state["step"].item()) + 1
+            try:
+                counter = state["step"]
+                row = [param, grad, *map(state.__getitem__, averages)]
+            except KeyError:
+                self._begin(param, state, averages)
+                counter = state["step"]
+                row = [param, grad, *map(state.__getitem__, averages)]
+            dtype = param.dtype
+            if dtype.is_complex:
+                row = [_as_real(value) for value in row]
+            counters.append(counter)
+            step = int(counter.item()) + 1
             if grad.is_sparse:
-                param, grad, *rest = values
+                param, grad, *rest = row
                 grad = -grad if group["maximize"] else grad
                 self._sparse(param, grad, dict(zip(averages, rest, strict=True)), step, group)
                 continue
-            key = (param.device, param.dtype, step)
-            if key not in together:
-                together[key] = [[] for _ in values]
-            for gathered, value in zip(together[key], values, strict=True):
-                gathered.append(value)
+            key = (param.device, dtype, step)
+            if key in together:
+                together[key].append(row)
+            else:
+                together[key] = [row]
         if counters:
             torch._foreach_add_(counters, torch.tensor(1.0), alpha=1.0)  # a tensor, made once for all
-        for (device, _, step), lists in together.items():
-            for params, grads, *rows in _portions(lists) if device.type == "cpu" else (lists,):
+        for (device, _, step), rows in together.items():
+            for portion in _portions(rows) if device.type == "cpu" else (rows,):
+                params, grads, *lists = (list(column) for column in zip(*portion, strict=True))
                 if group["maximize"]:
                     grads = list(torch._foreach_neg(grads))
                 if group["foreach"] is False:
-                    for param, grad, *row in zip(params, grads, *rows, strict=True):
+                    for param, grad, *row in zip(params, grads, *lists, strict=True):
                         self._one_in_place(param, grad, dict(zip(averages, row, strict=True)), step, group)
                 else:
-                    self._many(params, grads, dict(zip(averages, rows, strict=True)), step, group)
+                    self._many(params, grads, dict(zip(averages, lists, strict=True)), step, group)
+
+    def _begin(self, param: Tensor, state: dict[str, Tensor], averages: dict[str, float]) -> None:
+        """Add what the state of a parameter lacks."""
+        state.setdefault("step", torch.tensor(0.0, dtype=torch.float32))  # where torch keeps it: on the CPU
+        for name, start in averages.items():
+            if name not in state:
+                value = complex(start, start) if param.is_complex() else start
+                state[name] = torch.full_like(param, value, memory_format=torch.preserve_format)
 
     def _one_in_place(
         self, param: Tensor, grad: Tensor, state: dict[str, Tensor], step: int, group: Group
@@ -203,19 +213,19 @@ class ElementwiseOptimizer(Optimizer):
             value.copy_(new[name])
 
 
-def _portions(lists: list[list[Tensor]]) -> Iterator[list[list[Tensor]]]:
-    """Cut lists into parts of up to `PORTION` elements, or one tensor.
+def _portions(rows: list[list[Tensor]]) -> Iterator[list[list[Tensor]]]:
+    """Cut rows of a parameter and what belongs to it into parts of up to `PORTION` elements, or one row.
 
     A step goes over its lists several times; the values of a part are then still in the processor's cache.
     """
     begin, size = 0, 0
-    for end, param in enumerate(lists[0]):
-        count = param.numel()
+    for end, row in enumerate(rows):
+        count = row[0].numel()
         if size and size + count > PORTION:
-            yield [values[begin:end] for values in lists]
+            yield rows[begin:end]
             begin, size = end, 0
         size += count
-    yield [values[begin:] for values in lists]
+    yield rows[begin:]
 
 
 def _as_real(value: Tensor) -> Tensor:
