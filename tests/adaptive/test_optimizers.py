@@ -513,6 +513,8 @@ def test_hooks_are_called() -> None:
 
 WRONG: list[tuple[Make, str, Any, str]] = [
     (Adagrad, "lr", -0.1, "lr should be a number or a tensor of one element, zero or more, but is -0.1"),
+    (Adam, "lr", "0.1", "lr should be a number or a tensor of one element, zero or more, but is 0.1"),
+    (AdaBelief, "eps", None, "eps should be a number, zero or more, but is None"),
     (Adam, "lr", torch.ones(2), "lr should be a number or a tensor of one element"),
     (Adagrad, "lr_decay", -1, "lr_decay should be a number, zero or more, but is -1"),
     (Adagrad, "initial_accumulator_value", -1, "initial_accumulator_value should be a number, zero or more"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from numbers import Real
 from typing import Any, overload
 
 import torch
@@ -22,16 +23,16 @@ Group = dict[str, Any]
 Lists = dict[str, list[Tensor]]
 
 
+def _is_number(value: Any) -> bool:
+    return value.numel() == 1 if isinstance(value, Tensor) else isinstance(value, Real)
+
+
 def _at_least_zero(value: Any) -> bool:
-    return bool(0 <= value < math.inf)
+    return _is_number(value) and bool(0 <= value < math.inf)
 
 
 def _below_one(value: Any) -> bool:
-    return bool(0 <= value < 1)
-
-
-def _is_rate(value: Any) -> bool:
-    return (not isinstance(value, Tensor) or value.numel() == 1) and _at_least_zero(value)
+    return _is_number(value) and bool(0 <= value < 1)
 
 
 def _are_betas(value: Any) -> bool:
@@ -42,7 +43,7 @@ _ZERO_OR_MORE = (_at_least_zero, "a number, zero or more")
 _ONLY_EAGER = (lambda value: not value, "False: the step is neither captured nor fused nor differentiated")
 # What is right for a hyperparameter of that name, and how to say so.
 _RIGHT: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "lr": (_is_rate, "a number or a tensor of one element, zero or more"),
+    "lr": (_at_least_zero, "a number or a tensor of one element, zero or more"),
     "betas": (_are_betas, "two numbers, each at least 0 and below 1"),
     "alpha": (_below_one, "a number, at least 0 and below 1"),
     "eps": _ZERO_OR_MORE,
@@ -114,7 +115,7 @@ class ElementwiseOptimizer(Optimizer):
         super().add_param_group(param_group)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over a state, also one that torch or an older version wrote."""
+        """Take over a state, also one that torch or AdaBelief's reference package wrote."""
         super().__setstate__(state)
         for group in self.param_groups:
             for name, default in self.defaults.items():
