@@ -14,7 +14,10 @@ from surveylab.adaptive.activations import (
     prelu,
     swish,
 )
+from surveylab.adaptive.adabelief import AdaBelief, adabelief_step
 from surveylab.adaptive.adabn import adapt_batch_norm, adapted_buffers
+from surveylab.adaptive.adagrad import Adagrad, adagrad_step
+from surveylab.adaptive.adam import Adam, AdamW, adam_step
 from surveylab.adaptive.adaptive_computation import AdaptiveComputationTime, GRUCell, Pondered, act_step
 from surveylab.adaptive.capsules import (
     CapsNet,
@@ -38,6 +41,7 @@ from surveylab.adaptive.mixture_of_experts import (
     competitive_loss,
     cooperative_loss,
 )
+from surveylab.adaptive.rmsprop import RMSprop, rmsprop_step
 from surveylab.adaptive.sparse_mixture_of_experts import (
     SparseMixtureOfExperts,
     cv_squared,
@@ -51,6 +55,10 @@ from surveylab.adaptive.switch_mixture_of_experts import SwitchMixtureOfExperts,
 __all__ = [
     "AconB",
     "AconC",
+    "AdaBelief",
+    "Adagrad",
+    "Adam",
+    "AdamW",
     "AdaptiveComputationTime",
     "CapsNet",
     "CapsuleLayer",
@@ -62,6 +70,7 @@ __all__ = [
     "PReLU",
     "Pondered",
     "PrimaryCapsules",
+    "RMSprop",
     "SparseMixtureOfExperts",
     "SqueezeExcitation",
     "SqueezeExcitation1d",
@@ -71,6 +80,9 @@ __all__ = [
     "acon_b",
     "acon_c",
     "act_step",
+    "adabelief_step",
+    "adagrad_step",
+    "adam_step",
     "adapt_batch_norm",
     "adapted_buffers",
     "annealed_temperature",
@@ -85,6 +97,7 @@ __all__ = [
     "meta_acon_c",
     "noisy_logits",
     "prelu",
+    "rmsprop_step",
     "route",
     "selection_probability",
     "set_temperature",

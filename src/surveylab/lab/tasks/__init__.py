@@ -1,1 +1,1 @@
-"""Tasks and measurements that single chapters use: recurrent networks, style, influence, landscapes."""
+"""Tasks and measurements that single chapters use: recurrent, separable, style; influence, landscapes."""
