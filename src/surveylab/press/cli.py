@@ -243,7 +243,7 @@ def verify(
 @cli.command()
 @_chapters
 @click.option(
-    "--seed", type=click.IntRange(min=0), required=True, help="Below 1000, and not the published one."
+    "--seed", type=click.IntRange(min=0), required=True, help="Below 1000, and not a published one."
 )
 @click.option(
     "--retune",

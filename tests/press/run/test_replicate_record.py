@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_project import GOOD, card, read, write_chapter
+from tiny_project import GOOD, card, read, write_chapter, write_notebook
 
 from surveylab.claims import Replication, read_replications
 from surveylab.press.run import replicate
@@ -89,6 +89,17 @@ def test_an_interruption_loses_nothing_that_was_finished(two, surveylab, monkeyp
     monkeypatch.setattr(replicate, "execute_all", whole)
     assert surveylab("replicate", "two", "--seed", "8").code == 0
     assert [list(run.chapters) for run in kept(two)] == [["demo/one"], ["demo/two"]]
+
+
+def test_a_chapter_published_on_that_seed_is_left_out_of_a_run_of_several(two, surveylab):
+    path = two / "book/demo/one.ipynb"
+    notebook = read(path)
+    notebook["metadata"]["surveylab"]["seed"] = 7
+    write_notebook(path, notebook)
+    said = surveylab("replicate", "--seed", "7")
+    assert said.code == 0 and "demo/one is published with seed 7: left out" in said.out
+    (run,) = kept(two)
+    assert list(run.chapters) == ["demo/two"]
 
 
 def test_a_chapter_that_fails_is_left_out_of_the_record(two, surveylab):

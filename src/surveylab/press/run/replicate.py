@@ -80,7 +80,8 @@ def replicate(
         Whether every chapter ran and no verdict turned into its opposite, in either direction.
 
     Raises:
-        WrongUse: a seed that is for something else; rates asked for from workers that share no disk.
+        WrongUse: a seed that is for something else, or that of the one chapter asked for; rates asked for
+            from workers that share no disk.
         PressError: the record cannot be read or written.
     """
     executor = executor or Executor()
@@ -104,9 +105,11 @@ def replicate(
             continue
         stored = record.provenance_of(notebook)
         if stored.get("seed") == seed:
-            raise WrongUse(
-                f"{chapter} is published with seed {seed}: choose another one (`verify` repeats it)"
-            )
+            said = f"{chapter} is published with seed {seed}"
+            if len(chapters) == 1:
+                raise WrongUse(f"{said}: choose another one (`verify` repeats it)")
+            say(f"{said}: left out")
+            continue
         published[chapter] = notebook
         state = state_of(project, chapter, seed=stored.get("seed", 0))
         if state.kind not in (FRESH, REWORD):
