@@ -28,11 +28,11 @@ COLUMNS = (
     ("statistic", "string", "What the interval is of: mean, or sign for counted values."),
     ("unit", "string", "The unit of value, estimate, interval and margin."),
     ("level", "number", "The level of confidence of the interval."),
+    ("repeated", "integer", "In how many of the replications the published verdict came out again."),
+    ("replications", "integer", "How many runs on other seeds count for the claim; empty without any."),
     ("profile", "string", "How long the chapter ran: standard or full."),
     ("seed", "integer", "The seed of the run."),
     ("data", "string", "The data set."),
-    ("repeated", "integer", "In how many of the replications the published verdict came out again."),
-    ("replications", "integer", "How many runs on other seeds count for the claim; empty without any."),
     ("edition", "integer", "The edition of the claim; 0 before editions were counted."),
     ("standing", "string", "registered, or revised if it was changed after a result was known."),
     ("reason", "string", "Why the verdict is inconclusive."),
@@ -119,8 +119,8 @@ def evidence_table(findings: Findings) -> str:
         head: list[object] = [id, " ".join(claim.covers), claim.chapter, claim.kind]
         head += [e.verdict, e.estimate, e.low, e.high, e.margin, e.direction, e.statistic, e.unit, e.level]
         repeats = findings.repeats(findings.published.get(id))
-        head += [e.profile, e.seed, e.data["name"] if e.data else None]
         head += [repeats.repeated, repeats.runs] if repeats else [None, None]
+        head += [e.profile, e.seed, e.data["name"] if e.data else None]
         head += [e.edition, None if claim.kind == "source" else standing(claim), e.reason, e.firmness]
         head += [claim.published.value if claim.published else None, _compact(e.guard), _compact(e.map)]
         if e.values is None:
