@@ -150,7 +150,7 @@ FAULTS: list[tuple[list[str], Any, str]] = [
     (["retuned"], 1, r"`retuned` is 1; it must be true or false"),
     (["chapters"], {}, r"`chapters` is empty"),
     (["chapters", CHAPTER], 3, r"batch_norm: 3 is no mapping"),
-    (["chapters", CHAPTER, "edition"], 0, r"batch_norm: `edition` is 0; the first is 1"),
+    (["chapters", CHAPTER, "edition"], -1, r"batch_norm: `edition` is -1; it must be at least 0"),
     (["chapters", CHAPTER, "tuning_seed"], 7, r"`tuning_seed` is 7; it must be at least 1000"),
     (["chapters", CHAPTER, "more"], 1, r"missing: none; unknown: more"),
     (["chapters", CHAPTER, "claims", "bn-fast", "judged", "id"], "bn-slow", r"`judged` is of 'bn-slow'"),

@@ -83,7 +83,7 @@ class ReplicatedChapter:
     """One chapter of a run.
 
     Attributes:
-        edition: The chapter's edition.
+        edition: The chapter's edition, 0 before editions were counted.
         tuning_seed: The seed on which its rates were found anew; None if the kept ones were taken.
         device: cpu or cuda.
         seconds: How long it took, without finding rates.
@@ -273,8 +273,8 @@ def repeats(runs: Iterable[Replication], claim: Claim, published: Evidence, *, e
 
 def _chapter(stored: Any, where: str) -> ReplicatedChapter:
     fields = _fields(ReplicatedChapter, stored, where)
-    if fields["edition"] < 1:
-        raise ReplicationError(f"{where}: `edition` is {fields['edition']}; the first is 1")
+    if fields["edition"] < 0:
+        raise ReplicationError(f"{where}: `edition` is {fields['edition']}; it must be at least 0")
     tuned = fields["tuning_seed"]
     if tuned is not None and tuned < FIRST_DESIGN_SEED:
         raise ReplicationError(f"{where}: `tuning_seed` is {tuned}; it must be at least {FIRST_DESIGN_SEED}")

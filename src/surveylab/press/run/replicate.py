@@ -111,7 +111,7 @@ def replicate(
             say(f"{said}: left out")
             continue
         published[chapter] = notebook
-        state = state_of(project, chapter, seed=stored.get("seed", 0))
+        state = state_of(project, chapter)
         if state.kind not in (FRESH, REWORD):
             unfit[chapter] = f"it is {state.kind}: {listed(state.reasons)}"
             say(f"{chapter}: will not be recorded, since {unfit[chapter]}")
