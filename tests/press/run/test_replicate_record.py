@@ -11,6 +11,7 @@ import pytest
 from tiny_project import GOOD, card, read, write_chapter, write_notebook
 
 from surveylab.claims import Replication, read_replications
+from surveylab.press.project import PressError
 from surveylab.press.run import replicate
 
 pytestmark = pytest.mark.slow
@@ -97,9 +98,21 @@ def test_a_chapter_published_on_that_seed_is_left_out_of_a_run_of_several(two, s
     notebook["metadata"]["surveylab"]["seed"] = 7
     write_notebook(path, notebook)
     said = surveylab("replicate", "--seed", "7")
-    assert said.code == 0 and "demo/one is published with seed 7: left out" in said.out
+    assert said.code == 0 and "demo/one: published with seed 7; left out" in said.out
     (run,) = kept(two)
     assert list(run.chapters) == ["demo/two"]
+    said = surveylab("replicate", "one", "--seed", "7")
+    assert said.code == 2 and "demo/one: published with seed 7; choose another" in said.err
+
+
+def test_a_record_that_cannot_be_written_leaves_no_file_behind(root, surveylab, monkeypatch):
+    def full(path: Path, text: str) -> None:
+        raise PressError(f"cannot write {path}: no space left on device")
+
+    monkeypatch.setattr(replicate, "write_atomically", full)
+    said = surveylab("replicate", "--seed", "7")
+    assert said.code == 1 and "no space left" in said.err
+    assert list((root / "book/replications").iterdir()) == []
 
 
 def test_a_chapter_that_fails_is_left_out_of_the_record(two, surveylab):

@@ -46,7 +46,7 @@ Say = Callable[[str], None]
 Rates = tuple[int, bytes]
 """The seed on which rates were found, and the file."""
 OPPOSITE = {"supported", "contradicted"}
-#: A replication with new rates finds them on this seed plus its own: no chapter's kept rates are from there.
+#: A replication with new rates finds them on this seed plus its own; `surveylab tune` begins at 1000.
 FIRST_RETUNING_SEED = 2000
 
 
@@ -80,7 +80,7 @@ def replicate(
         Whether every chapter ran and no verdict turned into its opposite, in either direction.
 
     Raises:
-        WrongUse: a seed that is for something else, or that of the one chapter asked for; rates asked for
+        WrongUse: a seed that is for something else, or that of all chapters asked for; rates asked for
             from workers that share no disk.
         PressError: the record cannot be read or written.
     """
@@ -94,7 +94,8 @@ def replicate(
     kept = _Record(project, seed, retune)
     fine = True
     published: dict[str, Notebook] = {}
-    unfit: dict[str, str] = {}
+    unfit: set[str] = set()
+    own: list[str] = []
     for chapter in chapters:
         try:
             notebook = record.read_notebook(project.published(chapter))
@@ -103,20 +104,20 @@ def replicate(
             say(f"{chapter}: {error}")
             fine = False
             continue
-        stored = record.provenance_of(notebook)
-        if stored.get("seed") == seed:
-            said = f"{chapter} is published with seed {seed}"
-            if len(chapters) == 1:
-                raise WrongUse(f"{said}: choose another one (`verify` repeats it)")
-            say(f"{said}: left out")
+        if record.provenance_of(notebook).get("seed") == seed:
+            own.append(chapter)
             continue
         published[chapter] = notebook
         state = state_of(project, chapter)
         if state.kind not in (FRESH, REWORD):
-            unfit[chapter] = f"it is {state.kind}: {listed(state.reasons)}"
-            say(f"{chapter}: will not be recorded, since {unfit[chapter]}")
+            unfit.add(chapter)
+            say(f"{chapter}: will not be recorded, since it is {state.kind}: {listed(state.reasons)}")
         for name in kept.already(chapter):
             say(f"{chapter}: seed {seed} is in {name} already; what it gives now will not count again")
+    if own and not published:
+        raise WrongUse(f"{listed(own)}: published with seed {seed}; choose another (`verify` repeats it)")
+    for chapter in own:
+        say(f"{chapter}: published with seed {seed}; left out")
     if published.keys() - unfit:
         kept.ensure_writable()
     # With new rates each chapter takes long, and they are not kept: so few chapters are begun at a time.
