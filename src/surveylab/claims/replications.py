@@ -234,7 +234,7 @@ def read_replications(folder: str | Path) -> tuple[Replication, ...]:
             raise ReplicationError(f"{path.parent.name}/{error}") from error
         except (OSError, UnicodeDecodeError) as error:
             raise ReplicationError(f"{path.parent.name}/{path.name}: cannot be read: {error}") from error
-    return tuple(sorted(found, key=lambda run: (run.date, run.name)))
+    return tuple(sorted(found, key=lambda run: (run.date, run.seed, len(run.name), run.name)))
 
 
 def counting(
