@@ -105,6 +105,7 @@ def make_book(root: Path) -> Path:
         "book/references.bib": BIBLIOGRAPHY,
         "book/intro.md": "# A small book\n\n{{statements}} statements.\n\n{{summary}}\n\n{{wall}}\n\n"
         "{{effects}}\n\n{{legend}}\n",
+        "book/method.md": "# Method\n\n## Firmness: would it come out again?\n\nIt may.\n",
         "book/data.md": "# Data\n\n## Tiny\n\nA little.\n",
         "book/references.md": "# References\n\n```{bibliography}\n:all:\n```\n",
         "book/api/claims.md": API,

@@ -25,7 +25,8 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 READ = {"contents": "read"}
 RIGHTS = {
     "check": {"test": READ, "elsewhere": READ},
-    "verify": {"verify": READ, "reexecute": READ, "audit": READ, "conda": READ, "tell": {"issues": "write"}},
+    "verify": dict.fromkeys(("verify", "reexecute", "replicate", "audit", "conda"), READ)
+    | {"tell": {"issues": "write"}},
     "publish": {"build": READ | {"pages": "read"}, "deploy": {"pages": "write", "id-token": "write"}},
 }
 # What somebody else may write: it must never become part of a script.
@@ -127,6 +128,7 @@ def tell(
     report: str | None,
     verified: str = "success",
     reexecuted: str = "success",
+    replicated: str = "success",
     audited: str = "success",
     installed: str = "success",
 ) -> str:
@@ -140,7 +142,8 @@ def tell(
     if report is not None:
         (folder / "report.md").write_text(report, encoding="utf-8")
     given = {"PATH": f"{program.parent}:{os.environ['PATH']}", "OPEN": opened, "RUN": "the run"}
-    given |= {"VERIFIED": verified, "REEXECUTED": reexecuted, "AUDITED": audited, "INSTALLED": installed}
+    given |= {"VERIFIED": verified, "REEXECUTED": reexecuted, "REPLICATED": replicated}
+    given |= {"AUDITED": audited, "INSTALLED": installed}
     assert given.keys() - {"PATH", "OPEN"} <= job["env"].keys()
     others = read(ROOT / ".github/workflows/verify.yml")["jobs"].keys() - {"tell"}
     assert set(job["needs"]) == others
@@ -170,6 +173,29 @@ def test_an_open_issue_is_continued(tmp_path: Path) -> None:
 def test_an_output_that_differs_is_told_too(tmp_path: Path) -> None:
     said = tell(tmp_path, opened="", report="**holds**", reexecuted="failure")
     assert "issue create" in said and "Re-execution: failure." in said
+
+
+@needs_bash
+def test_a_verdict_that_another_seed_turns_around_is_told_too(tmp_path: Path) -> None:
+    said = tell(tmp_path, opened="", report="**holds**", replicated="failure")
+    assert "issue create" in said and "On another seed: failure." in said
+
+
+@needs_bash
+def test_each_week_has_a_seed_of_its_own_below_those_of_tuning(tmp_path: Path) -> None:
+    job = read(ROOT / ".github/workflows/verify.yml")["jobs"]["replicate"]
+    (script,) = [step["run"] for step in job["steps"] if "GITHUB_ENV" in step.get("run", "")]
+    for week in range(2969, 3003):  # from a week of 2026 on
+        date = tmp_path / "date"
+        date.write_text(f"#!/bin/bash\necho {week * 604800 + 360000}\n", encoding="utf-8")
+        date.chmod(0o755)
+        given = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "GITHUB_ENV": str(tmp_path / "env")}
+        subprocess.run(["bash", "-e", "-c", script], env=given, check=True)
+    seeds = (tmp_path / "env").read_text(encoding="utf-8").splitlines()
+    assert seeds[:2] == ["SEED=969", "SEED=970"] and seeds[-1] == "SEED=2"
+    assert len(set(seeds)) == len(seeds) == 34
+    (upload,) = [step["with"] for step in job["steps"] if "upload-artifact" in step.get("uses", "")]
+    assert set(re.findall(r"book/replications/\*-seed-\$\{\{ env\.SEED \}\}[-.]", upload["path"]))
 
 
 @needs_bash

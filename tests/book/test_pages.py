@@ -137,7 +137,7 @@ def test_effects_stand_at_their_size_and_touch_no_other(findings: Findings) -> N
 
 def test_the_lines_under_a_title(book: Path) -> None:
     notebook = small_book.published(book)
-    add_header(notebook, {}, executed="executed/demo/one.ipynb", source=None)
+    add_header(notebook, Findings((), {}, {}), executed="executed/demo/one.ipynb", source=None)
     text = notebook["cells"][0]["source"]
     assert text.startswith("(one)=\n# The first chapter\n\n:::{div} sl-header\n") and text.endswith(
         "describe it."
@@ -154,7 +154,7 @@ def test_the_lines_under_a_title(book: Path) -> None:
 def test_a_chapter_without_a_record_gets_no_lines() -> None:
     cell = {"cell_type": "markdown", "metadata": {}, "source": "# Title"}
     notebook = small_book.notebook([cell])
-    add_header(notebook, {}, executed=None, source=None)
+    add_header(notebook, Findings((), {}, {}), executed=None, source=None)
     assert cell["source"] == "# Title"
 
 

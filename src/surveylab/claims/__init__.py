@@ -35,6 +35,11 @@ from surveylab.claims.registry import (
     load_claims,
 )
 from surveylab.claims.render import render_markdown, render_text
+from surveylab.claims.replications import (
+    Replication,
+    ReplicationError,
+    read_replications,
+)
 from surveylab.claims.reproduction import agreement
 from surveylab.claims.seeds import FIRST_DESIGN_SEED, publication_seed
 from surveylab.claims.statements import (
@@ -68,6 +73,8 @@ __all__ = [
     "Pilot",
     "Published",
     "RecordError",
+    "Replication",
+    "ReplicationError",
     "agreement",
     "badge",
     "because",
@@ -83,6 +90,7 @@ __all__ = [
     "publication_seed",
     "published_path",
     "read_notebook",
+    "read_replications",
     "recompute",
     "refresh",
     "render_markdown",

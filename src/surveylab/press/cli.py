@@ -243,26 +243,43 @@ def verify(
 @cli.command()
 @_chapters
 @click.option(
-    "--seed", type=click.IntRange(min=0), required=True, help="Below 1000, and not the published one."
+    "--seed", type=click.IntRange(min=0), required=True, help="Below 1000, and not a published one."
+)
+@click.option(
+    "--retune",
+    is_flag=True,
+    help="Find learning rates anew for this run, on a seed of their own. book/tuning/ stays as it is.",
 )
 @_executor
 @_execution
 def replicate(
-    chapters: Sequence[str], seed: int, workers: int | None, scheduler: str | None, **options: Any
+    chapters: Sequence[str],
+    seed: int,
+    retune: bool,
+    workers: int | None,
+    scheduler: str | None,
+    **options: Any,
 ) -> int:
-    """Run chapters with other random numbers and compare the verdicts. Writes nothing.
+    """Run chapters with other random numbers, compare the verdicts, and record them in book/replications/.
 
-    Exits with 1 if a verdict turns into its opposite.
+    A run has a file of its own, written anew after each chapter; cards and ledger then say how often each
+    verdict was repeated, and the page Replications whether that is as often as was to be expected. A chapter
+    that is not fresh is compared but not recorded.
+
+    Exits with 1 if a verdict turns into its opposite, in either direction.
 
     \b
     surveylab replicate batch_norm --seed 7
+    surveylab replicate --seed 7 --retune
     """
     from surveylab.press.run.executor import Executor
     from surveylab.press.run.replicate import replicate as compare
 
     executor = Executor(workers, scheduler)
     project = Project.find()
-    fine = compare(project, project.select(chapters), click.echo, seed=seed, executor=executor, **options)
+    fine = compare(
+        project, project.select(chapters), click.echo, seed=seed, retune=retune, executor=executor, **options
+    )
     return 0 if fine else 1
 
 

@@ -1,4 +1,4 @@
-"""Tuning replaces a file only when the whole chapter went through; replicating writes nothing."""
+"""Tuning replaces a file only when the whole chapter went through; replicating touches nothing published."""
 
 from __future__ import annotations
 
@@ -115,13 +115,16 @@ def test_a_failed_tuning_leaves_the_kept_file(root, surveylab, cell, said):
     assert tree(root) == before
 
 
-def test_replicate_lays_the_verdicts_side_by_side_and_writes_nothing(root, surveylab):
+def test_replicate_lays_the_verdicts_side_by_side_and_touches_nothing_published(root, surveylab):
     before = tree(root)
     said = surveylab("replicate", "--seed", "7")
     assert said.code == 0
     row = next(line for line in said.out.splitlines() if line.startswith("tiny-gain "))
     assert row.count("supported") == 2 and row.endswith("same") and row.count("[") == 2
-    assert tree(root) == before
+    after = tree(root)
+    assert {name: after[name] for name in before} == before
+    (new,) = after.keys() - before
+    assert f"recorded in {new}\n" in said.out
 
 
 def test_the_opposite_verdict_fails(root, surveylab):
@@ -129,6 +132,9 @@ def test_the_opposite_verdict_fails(root, surveylab):
     path.write_text(path.read_text().replace("return 3 +", "return (3 if seed == 0 else -3) +"))
     said = surveylab("replicate", "--seed", "7")
     assert said.code == 1 and "OPPOSITE" in said.out
+    # What is published came from other code, so that this is no replication of it.
+    assert "demo/one: will not be recorded, since it is stale: library code changed" in said.out
+    assert not (root / "book/replications").exists()
 
 
 def test_another_verdict_that_is_not_the_opposite_is_shown_only(root, surveylab):

@@ -61,7 +61,7 @@ def tune(
             strict=False,
         )
         executed = perform(task, partial(progress.cell, label))
-    sweeps = _read(chapter, found)
+    sweeps = read_sweeps(chapter, found)
     write_atomically(kept, json.dumps(sweeps, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     found.unlink()  # not before: what was found must not be lost on a full disk
     say(_shown(sweeps))
@@ -77,7 +77,7 @@ def _searches(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _read(chapter: str, path: Path) -> dict[str, Any]:
+def read_sweeps(chapter: str, path: Path) -> dict[str, Any]:
     if not path.exists():
         raise PressError(f"{chapter}: nothing was tuned: it runs no arm of a comparison")
     try:

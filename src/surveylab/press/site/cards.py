@@ -9,14 +9,16 @@ from typing import Any
 
 from markupsafe import Markup
 
-from surveylab.claims import BADGES, NOT_SEEN, Change, Claim, Evidence, because, standing
+from surveylab.claims import BADGES, NOT_SEEN, Change, Claim, Evidence, badge, because, standing
 from surveylab.claims.arms import undertrained
 from surveylab.claims.reasons import BUDGET, REPEATS_NOT, UNDERTRAINED
 from surveylab.claims.render import factor, number, plain, with_unit
+from surveylab.claims.replications import Repeats
+from surveylab.press.console import counted
 from surveylab.press.project import Notebook
 from surveylab.press.site import basis
 from surveylab.press.site.drawings import Plot, population_means
-from surveylab.press.site.evidence import Findings, shown
+from surveylab.press.site.evidence import Findings
 from surveylab.press.site.rendering import card_link, firmness, linked, render
 
 _MOST_NAMED = 12
@@ -41,7 +43,10 @@ def put_cards(notebook: Notebook, name: str, findings: Findings, named: Mapping[
         checks = [(output, record) for output in cell.get("outputs", []) if (record := _record(output))]
         for output, record in checks:
             claim = findings.claims[str(record["claim"])]
-            card = render_card(claim, shown(claim, Evidence.from_metadata(record)), root, places, named)
+            evidence = Evidence.from_metadata(record)
+            card = render_card(
+                claim, findings.shown(evidence), root, places, named, findings.repeats(evidence)
+            )
             output["data"] = {"text/html": card}
         if len(checks) > 1:
             tags = cell["metadata"].setdefault("tags", [])
@@ -59,6 +64,7 @@ def render_card(
     root: str = "",
     places: Mapping[str, str] | None = None,
     named: Mapping[str, str] | None = None,
+    repeated: Repeats | None = None,
 ) -> str:
     """One card.
 
@@ -68,6 +74,7 @@ def render_card(
         root: The way from the page to the book's root.
         places: Where the card of each claim is, seen from the page.
         named: How each source is cited in running text.
+        repeated: How often the verdict came out again on other seeds, where that was tried.
     """
     sources = _sources(claim.cite, root, named or {})
     return render(
@@ -82,7 +89,8 @@ def render_card(
         left_open=_left_open(evidence),
         run=_run(evidence),
         firmness=firmness(evidence),
-        facts=_facts(claim, evidence, sources, dict(places or {})),
+        repeated=repeated,
+        facts=_facts(claim, evidence, sources, dict(places or {})) + _replications(claim, root, repeated),
         arms=basis.arms(evidence),
         guard=basis.guard(evidence),
         map=basis.scope_map(evidence),
@@ -237,6 +245,15 @@ def _facts(
             )
         )
     return rows
+
+
+def _replications(claim: Claim, root: str, repeated: Repeats | None) -> list[tuple[str, str | Markup]]:
+    """What came of a claim on other seeds, for what a card folds away."""
+    if repeated is None:
+        return []
+    word = BADGES[badge(claim, repeated.verdict)].word
+    runs = f'<a href="{root}replications.html">{counted(repeated.runs, "run")} on other seeds</a>'
+    return [("Replications", Markup(f"{word} again in {repeated.repeated} of {runs}"))]
 
 
 def _kind(claim: Claim) -> str:

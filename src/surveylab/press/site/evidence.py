@@ -10,14 +10,19 @@ from surveylab.claims import (
     Claim,
     Evidence,
     RecordError,
+    ReplicationError,
     badge,
+    edition_of,
     evidence_of,
     provenance_of,
     read_notebook,
+    read_replications,
     recompute,
     refresh,
     statement_verdict,
+    with_replications,
 )
+from surveylab.claims.replications import Repeats, Replicated, Replication, counting, repeats
 from surveylab.press.project import Notebook, PressError, Project
 from surveylab.press.review_text import Section, Sentence, chapters_of
 from surveylab.press.site.rendering import card_link
@@ -26,19 +31,58 @@ UNEXAMINED = "missing"
 """What `combine` calls a statement without evidence."""
 
 
-def shown(claim: Claim, evidence: Evidence) -> Evidence:
-    """The evidence as pages show it: *contradicted* by a scaled-down setting alone is *not seen here*."""
+def shown(claim: Claim, evidence: Evidence, repeated: Repeats | None = None) -> Evidence:
+    """The evidence as pages show it.
+
+    What seldom repeats decides nothing, and *contradicted* by a scaled-down setting alone is *not seen here*.
+    """
+    if repeated is not None:
+        evidence = with_replications(evidence, repeated=repeated.repeated, runs=repeated.runs)
     return replace(evidence, verdict=badge(claim, evidence.verdict))
 
 
 @dataclass(frozen=True)
 class Findings:
-    """The review, the claims, the evidence on each claim that has any, and when each chapter was executed."""
+    """What the pages are made of.
+
+    Attributes:
+        review: The review.
+        claims: The claims.
+        evidence: The evidence on each claim that has any, as pages show it.
+        executed: When each chapter was executed.
+        published: The same evidence as it was published.
+        runs: The recorded replications.
+    """
 
     review: tuple[Section, ...]
     claims: Mapping[str, Claim]
     evidence: Mapping[str, Evidence]
     executed: Mapping[str, str] = field(default_factory=dict)
+    published: Mapping[str, Evidence] = field(default_factory=dict)
+    runs: tuple[Replication, ...] = ()
+
+    def shown(self, evidence: Evidence) -> Evidence:
+        """Published evidence as pages show it."""
+        claim = self.claims.get(evidence.claim)
+        return evidence if claim is None else shown(claim, evidence, self.repeats(evidence))
+
+    def repeats(self, evidence: Evidence | None) -> Repeats | None:
+        """How often a published verdict came out again on other seeds; None where it was not tried."""
+        claim = None if evidence is None else self.claims.get(evidence.claim)
+        if evidence is None or claim is None or not self.runs:
+            return None
+        found = repeats(self.runs, claim, evidence, edition=self._edition(claim))
+        return found if found.runs else None
+
+    def replications(self, id: str) -> list[tuple[Replication, Replicated]]:
+        """The results on other seeds that count for a claim."""
+        claim, evidence = self.claims[id], self.published.get(id)
+        if evidence is None or not self.runs:
+            return []
+        return counting(self.runs, claim, evidence, edition=self._edition(claim))
+
+    def _edition(self, claim: Claim) -> int:
+        return edition_of(self.claims.values(), claim.chapter)
 
     def covering(self, statement: str) -> list[Claim]:
         """The claims that decide a statement of the review."""
@@ -108,7 +152,7 @@ def load_findings(root: Path, published: Iterable[str]) -> tuple[Findings, dict[
     in_order = sorted(project.claims.values(), key=lambda claim: place.get(claim.chapter, len(place)))
     claims = {claim.id: claim for claim in in_order}
     notebooks: dict[str, Notebook] = {}
-    evidence: dict[str, Evidence] = {}
+    found: dict[str, Evidence] = {}
     faults: list[str] = []
     for name in published:
         try:
@@ -118,8 +162,8 @@ def load_findings(root: Path, published: Iterable[str]) -> tuple[Findings, dict[
             faults += [f"book/{name}: {fault}" for fault in recompute(claims, notebook, chapter=chapter)]
             # The standard edition is the headline, unless a claim said beforehand that it needs the full one.
             wanted = "full" if name.startswith("full/") else None
-            evidence |= {
-                id: shown(claims[id], e)
+            found |= {
+                id: e
                 for id, e in evidence_of(notebook).items()
                 if id in claims and claims[id].profile == wanted
             }
@@ -136,4 +180,9 @@ def load_findings(root: Path, published: Iterable[str]) -> tuple[Findings, dict[
         for name, notebook in notebooks.items()
         if not name.startswith("full/")
     }
-    return Findings(review, claims, evidence, executed), notebooks
+    try:
+        runs = read_replications(book / "replications")
+    except ReplicationError as error:
+        raise PressError(f"book/{error}") from error
+    bare = Findings(review, claims, {}, executed, found, runs)
+    return replace(bare, evidence={id: bare.shown(e) for id, e in found.items()}), notebooks

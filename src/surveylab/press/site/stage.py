@@ -25,7 +25,7 @@ from surveylab.press.site.cards import put_cards
 from surveylab.press.site.citations import authors_and_years
 from surveylab.press.site.contents import contents
 from surveylab.press.site.evidence import Findings, load_findings
-from surveylab.press.site.pages import ledger, overview, review
+from surveylab.press.site.pages import ledger, overview, replications, review
 from surveylab.press.site.pages.header import add_header
 from surveylab.press.site.pages.provenance import data_package, evidence_table, provenance
 from surveylab.press.site.rendering import render
@@ -100,11 +100,12 @@ def collect(root: Path) -> Staged:
         executed = f"executed/{name}"
         files[executed] = files[name]
         staged = _completed(notebook, name, findings, record)
-        add_header(staged, findings.claims, executed=executed, source=sources.get(page))
+        add_header(staged, findings, executed=executed, source=sources.get(page))
         put_cards(staged, name, findings, named)
         files[name] = _json(staged)
     files["ledger.md"] = ledger.ledger(findings).encode()
     files["corrections.md"] = review.corrections(findings).encode()
+    files["replications.md"] = replications.replications(findings).encode()
     files["review.md"] = review.review(findings).encode()
     files["_static/verdicts.css"] = render("verdicts.css").encode()
     files["datapackage.json"] = data_package().encode()

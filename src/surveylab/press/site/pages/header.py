@@ -8,35 +8,33 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from surveylab.claims import Claim, badge, evidence_of, provenance_of
+from surveylab.claims import evidence_of, provenance_of
 from surveylab.press.console import counted, seconds
 from surveylab.press.project import Notebook, text_of
+from surveylab.press.site.evidence import Findings
 from surveylab.press.site.rendering import render
 
 
-def add_header(
-    notebook: Notebook, claims: Mapping[str, Claim], *, executed: str | None, source: str | None
-) -> None:
+def add_header(notebook: Notebook, findings: Findings, *, executed: str | None, source: str | None) -> None:
     """Put the lines under the title, in place.
 
     Args:
         notebook: the executed chapter as it goes into the book.
-        claims: the book's claims.
+        findings: the book's claims and their replications.
         executed: where the executed notebook lies for download, seen from the top of the book.
         source: where its source lies, likewise.
     """
     first = notebook["cells"][0]
-    lines = _header(notebook, claims, executed, source)
+    lines = _header(notebook, findings, executed, source)
     if lines:
         first["source"] = re.sub(
             r"(?m)^# .*$", lambda title: f"{title[0]}\n\n{lines}", text_of(first), count=1
         )
 
 
-def _header(notebook: Notebook, claims: Mapping[str, Claim], executed: str | None, source: str | None) -> str:
+def _header(notebook: Notebook, findings: Findings, executed: str | None, source: str | None) -> str:
     record = provenance_of(notebook)
-    found = evidence_of(notebook).items()
-    counts = Counter(badge(claims[id], e.verdict) if id in claims else e.verdict for id, e in found)
+    counts = Counter(findings.shown(e).verdict for e in evidence_of(notebook).values())
     lines = [_when(record)] if record else []
     downloads = [
         f"{{download}}`{name} </{path}>`"

@@ -50,6 +50,7 @@ def ledger(findings: Findings) -> str:
         },
         citation=lambda claim, evidence: _citation(claim, evidence, findings),
         told=told,
+        repeats=lambda claim: findings.repeats(findings.published.get(claim.id)),
         reviews=_claim_reviews(findings),
         bounds=bounds,
         standing=standing,

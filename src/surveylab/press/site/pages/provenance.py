@@ -19,7 +19,7 @@ COLUMNS = (
     ("statements", "string", "The ids of the review's statements that it decides, between spaces."),
     ("chapter", "string", "The chapter that examines it, as section/chapter."),
     ("kind", "string", "identity, experiment, measurement or source."),
-    ("verdict", "string", "What the values decide."),
+    ("verdict", "string", "What the values decide; inconclusive too where that does not repeat."),
     ("estimate", "number", "The mean of the values; of an identity the largest error."),
     ("low", "number", "The lower end of the interval."),
     ("high", "number", "The upper end of the interval."),
@@ -28,6 +28,8 @@ COLUMNS = (
     ("statistic", "string", "What the interval is of: mean, or sign for counted values."),
     ("unit", "string", "The unit of value, estimate, interval and margin."),
     ("level", "number", "The level of confidence of the interval."),
+    ("repeated", "integer", "In how many of the replications the published verdict came out again."),
+    ("replications", "integer", "How many runs on other seeds count for the claim; empty without any."),
     ("profile", "string", "How long the chapter ran: standard or full."),
     ("seed", "integer", "The seed of the run."),
     ("data", "string", "The data set."),
@@ -116,6 +118,8 @@ def evidence_table(findings: Findings) -> str:
             continue
         head: list[object] = [id, " ".join(claim.covers), claim.chapter, claim.kind]
         head += [e.verdict, e.estimate, e.low, e.high, e.margin, e.direction, e.statistic, e.unit, e.level]
+        repeats = findings.repeats(findings.published.get(id))
+        head += [repeats.repeated, repeats.runs] if repeats else [None, None]
         head += [e.profile, e.seed, e.data["name"] if e.data else None]
         head += [e.edition, None if claim.kind == "source" else standing(claim), e.reason, e.firmness]
         head += [claim.published.value if claim.published else None, _compact(e.guard), _compact(e.map)]

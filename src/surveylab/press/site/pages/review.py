@@ -11,7 +11,7 @@ from docutils.nodes import make_id
 from surveylab.claims import BADGES, NOT_SEEN, Claim, Evidence, evidence_of
 from surveylab.press.project import Notebook, text_of
 from surveylab.press.review_text import Chapter, Sentence, chapters_of
-from surveylab.press.site.evidence import Findings, shown
+from surveylab.press.site.evidence import Findings
 from surveylab.press.site.rendering import render
 
 ANSWERS = (
@@ -85,7 +85,7 @@ def chapter_answers(notebook: Notebook, findings: Findings) -> str:
             continue
         evidence = evidence_of({"cells": [cell]})
         claims = findings.claims
-        rows = [(claims[id], shown(claims[id], e)) for id, e in evidence.items() if id in claims]
+        rows = [(claims[id], findings.shown(e)) for id, e in evidence.items() if id in claims]
         if rows and parts and parts[-1][0] == heading:
             parts[-1][2].extend(rows)
         elif rows:
