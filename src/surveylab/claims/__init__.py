@@ -40,7 +40,7 @@ from surveylab.claims.replications import (
     ReplicationError,
     read_replications,
 )
-from surveylab.claims.reproduction import agreement
+from surveylab.claims.reproduction import agreement, changed_verdict, outliers, same_values
 from surveylab.claims.seeds import FIRST_DESIGN_SEED, publication_seed
 from surveylab.claims.statements import (
     NOT_SEEN,
@@ -78,6 +78,7 @@ __all__ = [
     "agreement",
     "badge",
     "because",
+    "changed_verdict",
     "chapters",
     "claims_files",
     "combine",
@@ -86,6 +87,7 @@ __all__ = [
     "find_root",
     "judge",
     "load_claims",
+    "outliers",
     "provenance_of",
     "publication_seed",
     "published_path",
@@ -97,6 +99,7 @@ __all__ = [
     "render_text",
     "run_of",
     "same_machine",
+    "same_values",
     "source_path",
     "standing",
     "statement_verdict",

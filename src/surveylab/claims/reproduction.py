@@ -1,24 +1,52 @@
-"""Whether a second run of a claim reproduces the published one."""
+"""Whether a second run of a claim reproduces the published one.
+
+The same seed is the same replicate: initial weights, batches and data are those of the published run. So the
+two runs are compared value by value. On the same versions and kind of processor the values are equal.
+Elsewhere sums are rounded differently and training amplifies it, by as much as points in one replicate; but
+what rounding does has no direction. The differences d of the replicates then have mean 0, and Student's test
+
+    t = mean(d) / (sd(d) / √n),   n − 1 degrees of freedom,
+
+sees a shift that the spread of the replicates would hide, since what replicates share drops out of d.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from surveylab.claims.evidence import Evidence
+from surveylab.claims.firmness import FIRM
 from surveylab.claims.intervals import LEVEL, Array, standard_error
 from surveylab.claims.values import position
+
+#: A mean difference below this share of the margin decides nothing, and is passed over.
+NEGLIGIBLE_SHARE = 0.01
+#: By how much the largest error of an identity may differ elsewhere: one order of magnitude.
+ERROR_FACTOR = 10.0
+#: Below this share of its tolerance an error counts as none.
+NO_ERROR_SHARE = 1e-3
+# Beside so many claims that agree to the digit, for each one that does not, the machine is no explanation.
+AGREEING_FOR_EACH = 3
 
 
 def agreement(published: Evidence, again: Evidence, *, same_machine: bool, comparisons: int) -> str | None:
     """Whether a second run of a claim reproduces the published one.
 
-    On the same versions and processor the values must be equal to the last digit. Elsewhere arithmetic
-    differs, and training amplifies it: there a Welch test at 1 %, divided by the number of comparisons, must
-    not separate the two runs, and the verdict must never be the opposite. A measurement of time has the same
-    verdict or, where it lies so near the margin that the next run may decide otherwise, an estimate less than
-    one margin away; and never the opposite verdict.
+    On the same versions and processor all values must be equal to the last digit. Elsewhere:
+
+    - an experiment: the differences of its replicates have mean 0 by a paired t-test at 1 %, divided by the
+      number of comparisons. A mean difference below a hundredth of the margin is passed over;
+    - an identity: the same verdict, and the same order of magnitude of the largest error;
+    - a source: the same verdict.
+
+    A verdict that changed fails if it was firm (`surveylab.claims.firmness`: 0.9 or more), or did not follow
+    from an interval, or is now the opposite; `changed_verdict` says it in any case. A measurement of time
+    never repeats to the digit, anywhere: its verdict may change where it was not firm or where the estimate
+    moved by less than the margin, and never to the opposite.
 
     Args:
         published: The evidence in the published notebook.
@@ -32,53 +60,181 @@ def agreement(published: Evidence, again: Evidence, *, same_machine: bool, compa
     if comparisons < 1:
         raise ValueError(f"comparisons must be at least 1, not {comparisons}")
     name = published.claim
-    for field in ("claim", "kind", "margin", "unit", "direction", "statistic", "profile"):
+    for field in ("claim", "kind", "margin", "unit", "direction", "statistic", "profile", "seed"):
         before, now = getattr(published, field), getattr(again, field)
         if before != now:
             return f"{name}: {field} was published as {before!r} and is now {now!r}"
-    verdicts = f"the verdict was published as {published.verdict} and is now {again.verdict}"
-    opposite = {published.verdict, again.verdict} == {"supported", "contradicted"}
-    if published.kind in ("source", "measurement") or (published.kind == "identity" and not same_machine):
-        if published.verdict == again.verdict:
-            return None
-        if published.kind != "measurement":
-            return f"{name}: {verdicts}"
-        assert published.estimate is not None and again.estimate is not None and published.margin is not None
-        if not opposite and abs(published.estimate - again.estimate) < published.margin:
-            return None
-        return f"{name}: {verdicts}, the estimate as {published.estimate:.3g} and now {again.estimate:.3g}"
+    if published.kind == "measurement":
+        return _measured(published, again)
+    if published.kind == "source":
+        changed = changed_verdict(published, again)
+        return f"{name}: {changed}" if changed else None
+    difference = _equal(published, again) if same_machine else _near(published, again, comparisons)
+    return f"{name}: {difference}" if difference else None
+
+
+def changed_verdict(published: Evidence, again: Evidence) -> str | None:
+    """A sentence about a verdict that is not the published one, and how firm that was; None if it is."""
+    if published.verdict == again.verdict:
+        return None
+    firm = "" if published.firmness is None else f" (its firmness was {published.firmness:.2f})"
+    opposite = ", the opposite" if _opposite(published, again) else ""
+    return f"the verdict was published as {published.verdict}{firm} and is now {again.verdict}{opposite}"
+
+
+def same_values(published: Evidence, again: Evidence) -> bool:
+    """Whether two runs of a claim have the same values to the last digit."""
     before, now = np.asarray(published.values), np.asarray(again.values)
-    if same_machine:
-        if before.shape != now.shape:
-            return f"{name}: published with values of shape {before.shape}, now of shape {now.shape}"
-        changed = np.argwhere(before != now)
-        if len(changed):
-            first = tuple(int(i) for i in changed[0])
-            return (
-                f"{name}: {len(changed)} of {before.size} values differ on the same machine, the first at "
-                f"{position(first)}: published {float(before[first])!r}, now {float(now[first])!r}"
-            )
-        return None if published.verdict == again.verdict else f"{name}: {verdicts} from equal values"
-    if opposite:
-        return f"{name}: {verdicts}, the opposite"
-    p = _welch(before.ravel(), now.ravel())
-    if p < (1 - LEVEL) / comparisons:
+    return before.shape == now.shape and bool((before == now).all())
+
+
+def outliers(pairs: Sequence[tuple[Evidence, Evidence]]) -> dict[str, str]:
+    """The claims of a chapter that moved while the others agree to the digit.
+
+    Rounding on another machine moves nearly everything that is trained. Where at least three experiments
+    agree to the last digit for each one that does not, these ran on what computes the same, and the one
+    that moved was not computed by the same code.
+
+    Args:
+        pairs: The published and the new evidence of each claim of a chapter.
+
+    Returns:
+        A sentence by claim.
+    """
+    experiments = [(old, new) for old, new in pairs if old.kind == new.kind == "experiment"]
+    moved = [(old, new) for old, new in experiments if not same_values(old, new)]
+    agree = len(experiments) - len(moved)
+    if not moved or agree < AGREEING_FOR_EACH * len(moved):
+        return {}
+    return {
+        old.claim: f"{old.claim}: {_moved(old, new)}, while {agree} other experiments of the chapter agree "
+        "to the digit"
+        for old, new in moved
+    }
+
+
+def _measured(published: Evidence, again: Evidence) -> str | None:
+    changed = changed_verdict(published, again)
+    if changed is None:
+        return None
+    assert published.estimate is not None and again.estimate is not None and published.margin is not None
+    near = abs(published.estimate - again.estimate) < published.margin
+    if not _opposite(published, again) and (near or published.firm is False):
+        return None
+    return (
+        f"{published.claim}: {changed}, the estimate as {published.estimate:.3g} and now {again.estimate:.3g}"
+    )
+
+
+def _equal(published: Evidence, again: Evidence) -> str | None:
+    """What is not equal to the last digit: the values, and all that is kept beside them."""
+    before, now = np.asarray(published.values), np.asarray(again.values)
+    if before.shape != now.shape:
+        return f"published with values of shape {before.shape}, now of shape {now.shape}"
+    changed = np.argwhere(before != now)
+    if len(changed):
+        first = tuple(int(i) for i in changed[0])
         return (
-            f"{name}: the values differ by more than chance: published mean {before.mean():.6g}, "
-            f"now {now.mean():.6g} (Welch p = {p:.1e}, {comparisons} compared)"
+            f"{len(changed)} of {before.size} values differ on the same machine, the first at "
+            f"{position(first)}: published {float(before[first])!r}, now {float(now[first])!r}"
         )
-    return None
+    old, new = published.to_metadata(), again.to_metadata()
+    for part in ("clusters", "arms", "guard", "map"):
+        for where, was, is_now in _unequal(old[part], new[part], part):
+            return f"{where} differs on the same machine: published {was}, now {is_now}"
+    verdict = changed_verdict(published, again)
+    return f"{verdict} from equal values" if verdict else None
 
 
-def _welch(a: Array, b: Array) -> float:
-    """The p-value of Welch's test. Where neither sample varies, equality decides."""
+def _unequal(before: Any, now: Any, where: str) -> Iterator[tuple[str, str, str]]:
+    """The first difference of two nested records, and where it is."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping) and before.keys() == now.keys():
+        inside = [(f"{where}, {key}", before[key], now[key]) for key in before]
+    elif isinstance(before, list | tuple) and isinstance(now, list | tuple) and len(before) == len(now):
+        inside = [(f"{where}, {n}", a, b) for n, (a, b) in enumerate(zip(before, now, strict=True))]
+    else:
+        if before != now:
+            yield where, _cut(before), _cut(now)
+        return
+    for place, a, b in inside:
+        yield from _unequal(a, b, place)
+
+
+def _cut(value: Any) -> str:
+    """A value for a message: of what holds others only how many."""
+    return f"{len(value)} of them" if isinstance(value, Mapping | list | tuple) else repr(value)
+
+
+def _near(published: Evidence, again: Evidence, comparisons: int) -> str | None:
+    """What differs by more than another machine explains."""
+    verdict = changed_verdict(published, again)
+    if published.kind == "identity":
+        return verdict or _other_magnitude(published, again)
+    if verdict and (_opposite(published, again) or published.firm is not False):
+        return verdict
+    before, now = np.asarray(published.values), np.asarray(again.values)
+    if before.shape != now.shape:
+        return f"published with values of shape {before.shape}, now of shape {now.shape}"
+    p = paired_p(before.ravel(), now.ravel(), tolerance=NEGLIGIBLE_SHARE * (published.margin or 0.0))
+    if p >= (1 - LEVEL) / comparisons:
+        return None
+    return (
+        f"{_moved(published, again)}, by more than chance (paired t-test, p = {p:.1e}, {comparisons} compared)"
+    )
+
+
+def _other_magnitude(published: Evidence, again: Evidence) -> str | None:
+    """Whether the largest error of an identity is of another order of magnitude."""
+    assert published.estimate is not None and again.estimate is not None and published.margin is not None
+    least = NO_ERROR_SHARE * published.margin
+    before, now = max(published.estimate, least), max(again.estimate, least)
+    if max(before, now) <= ERROR_FACTOR * min(before, now):
+        return None
+    return (
+        f"the largest error was published as {published.estimate:.3g} and is now {again.estimate:.3g}: "
+        "another order of magnitude"
+    )
+
+
+def _moved(published: Evidence, again: Evidence) -> str:
+    """How the replicates differ, in words."""
+    before, now = np.asarray(published.values).ravel(), np.asarray(again.values).ravel()
+    if before.shape != now.shape:
+        return f"{len(before)} values were published, now there are {len(now)}"
+    difference = now - before
+    return (
+        f"{np.count_nonzero(difference)} of {len(before)} replicates differ, on average by "
+        f"{difference.mean():+.3g} (published mean {before.mean():.4g}, now {now.mean():.4g})"
+    )
+
+
+def paired_p(before: Array, now: Array, *, tolerance: float = 0.0) -> float:
+    """The p-value of the paired t-test of two runs, replicate by replicate.
+
+    Args:
+        before: The values of one run, (n,).
+        now: Those of the other, (n,).
+        tolerance: The mean difference that is passed over.
+
+    Returns:
+        1 where there is nothing to test: fewer than two values, or a mean difference within the tolerance
+        or the rounding of the values themselves; 0 where all replicates differ by the same.
+    """
     from scipy.special import stdtr
 
-    if a.size < 2 or b.size < 2:  # smoke with one replicate: no variance, nothing to test
+    difference = now - before
+    rounding = 1e-9 * max(float(np.abs(before).max()), float(np.abs(now).max()))
+    mean = abs(float(difference.mean()))
+    if difference.size < 2 or mean <= max(tolerance, rounding):
         return 1.0
-    va, vb = standard_error(a) ** 2, standard_error(b) ** 2
-    gap = abs(float(a.mean()) - float(b.mean()))
-    if va + vb <= (1e-12 * max(abs(float(a.mean())), abs(float(b.mean())))) ** 2:
-        return 1.0 if gap <= 1e-9 * max(abs(float(a.mean())), abs(float(b.mean()))) else 0.0
-    freedom = (va + vb) ** 2 / (va**2 / (a.size - 1) + vb**2 / (b.size - 1))
-    return 2 * float(stdtr(freedom, -gap / math.sqrt(va + vb)))
+    error = standard_error(difference)
+    if error <= rounding:
+        return 0.0
+    return 2 * float(stdtr(difference.size - 1, -mean / error))
+
+
+def _opposite(published: Evidence, again: Evidence) -> bool:
+    return {published.verdict, again.verdict} == {"supported", "contradicted"}
+
+
+__all__ = ["agreement", "changed_verdict", "outliers", "paired_p", "same_values"]
