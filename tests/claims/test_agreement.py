@@ -1,4 +1,4 @@
-"""When a second run reproduces the first: to the last digit on one machine, pairwise up to chance elsewhere."""
+"""When a second run reproduces the first: to the digit on one machine, pairwise up to chance elsewhere."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ from surveylab.claims.registry import (
     edition_of,
     load_claims,
 )
-from surveylab.claims.render import render_markdown, render_text
+from surveylab.claims.render import render_markdown, render_summary, render_text
 from surveylab.claims.replications import (
     Replication,
     ReplicationError,
@@ -96,6 +96,7 @@ __all__ = [
     "recompute",
     "refresh",
     "render_markdown",
+    "render_summary",
     "render_text",
     "run_of",
     "same_machine",

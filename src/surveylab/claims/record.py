@@ -17,7 +17,7 @@ from typing import Any
 
 from surveylab.claims.evidence import Cell, Evidence, EvidenceError
 from surveylab.claims.registry import Claim
-from surveylab.claims.render import render_markdown, render_text
+from surveylab.claims.render import render_markdown, render_summary, render_text
 from surveylab.claims.verdict import judge
 
 Notebook = dict[str, Any]
@@ -191,6 +191,7 @@ def recompute(claims: Mapping[str, Claim], nb: Notebook, *, chapter: str | None 
         if data.get("name") in sums and data.get("sha256") != sums[data["name"]]:
             found.append(_difference(name, "data", data.get("sha256"), sums[data["name"]], "provenance"))
         found += _recompute_one(claim, evidence, output)
+    found += _summaries_differ(nb)
     checked = {name for name, _, _ in checks}
     for claim in claims.values():
         due = claim.profile is None or claim.profile == run.get("profile")
@@ -262,6 +263,21 @@ def _given(evidence: Evidence) -> dict[str, Any]:
         "scope_map": None if scope_map is None else [(cell.at, cell.values) for cell in scope_map],
         "rules": evidence.rules,
     }
+
+
+def _summaries_differ(nb: Notebook) -> Iterator[str]:
+    """A sentence for each line of a summary that is not what the evidence before it gives."""
+    before: list[Evidence] = []
+    for output, record in _records(nb):
+        if "claim" in record:
+            before.append(Evidence.from_metadata(record))
+        if "strategies" in record:
+            shown = _joined(_mapping(output.get("data")).get("text/markdown")).splitlines()
+            expected = render_summary(before).splitlines()
+            if len(shown) != len(expected):
+                yield f"summary: it has {len(shown)} lines, recomputed {len(expected)}"
+            lines = zip(shown, expected, strict=False)
+            yield from (_difference("summary", "line", a, b) for a, b in lines if a != b)
 
 
 def _cells_differ(

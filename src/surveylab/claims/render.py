@@ -7,6 +7,7 @@ stands in the notebook, wherever that is opened, and follows from claim and evid
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from surveylab.claims.badges import BADGES
 from surveylab.claims.evidence import Evidence
@@ -30,6 +31,15 @@ def render_markdown(claim: Claim, evidence: Evidence) -> str:
     badge = BADGES[evidence.verdict]
     said = claim.says + (f" ({claim.place})" if evidence.kind == "source" else "")
     return f"**{badge.sign} {badge.word}** `{claim.id}`\n\n{said}\n\n{result(evidence)}\n"
+
+
+def render_summary(checked: Iterable[Evidence]) -> str:
+    """A table of claims with their verdicts and numbers, in Markdown."""
+    rows = [
+        f"| `{found.claim}` | {BADGES[found.verdict].sign} {BADGES[found.verdict].word} | {result(found)} |"
+        for found in checked
+    ]
+    return "\n".join(["| claim | verdict | estimate and 99 % interval |", "|---|---|---|", *rows])
 
 
 def result(evidence: Evidence) -> str:

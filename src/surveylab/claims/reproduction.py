@@ -12,14 +12,12 @@ sees a shift that the spread of the replicates would hide, since what replicates
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from surveylab.claims.evidence import Evidence
-from surveylab.claims.firmness import FIRM
 from surveylab.claims.intervals import LEVEL, Array, standard_error
 from surveylab.claims.values import position
 
@@ -178,9 +176,8 @@ def _near(published: Evidence, again: Evidence, comparisons: int) -> str | None:
     p = paired_p(before.ravel(), now.ravel(), tolerance=NEGLIGIBLE_SHARE * (published.margin or 0.0))
     if p >= (1 - LEVEL) / comparisons:
         return None
-    return (
-        f"{_moved(published, again)}, by more than chance (paired t-test, p = {p:.1e}, {comparisons} compared)"
-    )
+    test = f"paired t-test, p = {p:.1e}, {comparisons} compared"
+    return f"{_moved(published, again)}, by more than chance ({test})"
 
 
 def _other_magnitude(published: Evidence, again: Evidence) -> str | None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from surveylab.claims import (
-    BADGES,
     Arm,
     Evidence,
     agreement,
@@ -22,6 +21,7 @@ from surveylab.claims import (
     published_path,
     read_notebook,
     render_markdown,
+    render_summary,
     render_text,
     run_of,
     same_machine,
@@ -227,14 +227,9 @@ def summary() -> None:
     run = current()
     if tuning.is_tuning():
         return
-    rows = [
-        f"| `{name}` | {BADGES[found.verdict].sign} {BADGES[found.verdict].word} | {result(found)} |"
-        for name, found in run.evidence.items()
-    ]
-    table = "\n".join(["| claim | verdict | estimate and 99 % interval |", "|---|---|---|", *rows])
     lines = [f"{render_text(evidence)} {result(evidence)}".rstrip() for evidence in run.evidence.values()]
     show(
-        {"text/plain": "summary", "text/markdown": table},
+        {"text/plain": "summary", "text/markdown": render_summary(run.evidence.values())},
         {"surveylab": {"strategies": run.strategies}},  # how replicas ran is part of the provenance
         plain="\n".join(lines),
     )

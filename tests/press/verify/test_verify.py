@@ -228,7 +228,7 @@ def test_another_machine_gives_no_alarm(root, surveylab, monkeypatch):
     said = surveylab("verify")
     assert said.code == 0
     assert "the machine differs: capability A -> B" in said.out
-    assert "compared by a test, not digit by digit" in said.out
+    assert "compared by a paired test, not digit by digit" in said.out
 
 
 @pytest.mark.slow

@@ -60,10 +60,10 @@ def used_names(notebook: Notebook, name: str, packages: Mapping[str, Path]) -> l
     bound: dict[str, str] = {}
     found: dict[str, None] = {}
     for tree in parsed_cells(notebook, name):
-        bound |= _bindings(tree)
+        bound |= bindings(tree)
         for node in ast.walk(tree):
             if isinstance(node, ast.Import | ast.ImportFrom):
-                found |= dict.fromkeys(_bindings(node).values())
+                found |= dict.fromkeys(bindings(node).values())
             elif chain := chain_of(node):
                 first, dot, rest = chain.partition(".")
                 if first in bound:
@@ -71,7 +71,7 @@ def used_names(notebook: Notebook, name: str, packages: Mapping[str, Path]) -> l
     return sorted(full for full in found if full.split(".")[0] in packages)
 
 
-def _bindings(tree: ast.AST) -> dict[str, str]:
+def bindings(tree: ast.AST) -> dict[str, str]:
     """What each name that an import statement gives stands for."""
     bound = {}
     for node in ast.walk(tree):

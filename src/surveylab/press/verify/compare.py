@@ -1,4 +1,4 @@
-"""Comparing two executions of a chapter claim by claim, and naming what may have made them differ."""
+"""Comparing two executions of a chapter: claim by claim, then whatever else they show; and naming causes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from surveylab.claims import Evidence, agreement, record
+from surveylab.claims import Evidence, agreement, changed_verdict, outliers, record, same_values
 from surveylab.press.console import short
 from surveylab.press.project import Notebook, Project
+from surveylab.press.run.fingerprint import library_packages
 from surveylab.press.run.freshness import code_differences, state_of
 from surveylab.press.run.kernel import Executed
+from surveylab.press.verify.outputs import Rule, differences, widest
+from surveylab.press.verify.timed import timed_cells
 
 UNEXPLAINED = "unexplained: same data, versions, processor and code"
 
@@ -27,6 +30,7 @@ class Compared:
     holds: bool
     difference: str | None
     cause: str | None
+    remark: str | None = None  # a verdict that changed, though the claim holds
 
 
 def compare(
@@ -43,22 +47,50 @@ def compare(
     judged = [(chapter, id) for chapter in runs for id in before[chapter] | after[chapter]]
     either = [after.get(chapter, {}) | before[chapter] for chapter in published]
     comparisons = max(1, sum(e.kind != "source" for found in either for e in found.values()))
+    apart = {chapter: outliers(_pairs(before[chapter], after[chapter])) for chapter in runs}
     rows = []
     for chapter, id in judged:
         old, new = before[chapter].get(id), after[chapter].get(id)
         run_old, run_new = record.run_of(published[chapter]) or {}, record.run_of(again[chapter]) or {}
         difference: str | None
+        remark = None
         if old is None or new is None:
             side = "published" if old is None else "executed again"
             difference = f"{id} is missing in the chapter as {side}"
         else:
             same = record.same_machine(run_old, run_new)
             difference = agreement(old, new, same_machine=same, comparisons=comparisons)
+            if not same:
+                difference = difference or apart[chapter].get(id)
+            if difference is None and (changed := changed_verdict(old, new)):
+                remark = f"{id}: {changed}"
         cause = None
         if difference is not None:
             cause = likely_cause(project, chapter, published[chapter], run_old, run_new, old, new)
-        rows.append(Compared(id, chapter, short(old), short(new), difference is None, difference, cause))
+        holds = difference is None
+        rows.append(Compared(id, chapter, short(old), short(new), holds, difference, cause, remark))
     return rows
+
+
+def _pairs(before: Mapping[str, Evidence], after: Mapping[str, Evidence]) -> list[tuple[Evidence, Evidence]]:
+    return [(old, after[id]) for id, old in before.items() if id in after]
+
+
+def compare_outputs(project: Project, published: Notebook, executed: Executed) -> list[str]:
+    """What a second execution shows otherwise, besides cards.
+
+    Where every experiment agrees to the digit, but for claims that are named as forged anyway, the arithmetic
+    is the same on whatever machine, and so must be the numbers in texts and tables.
+    """
+    again = json.loads(executed.notebook)
+    before, after = record.evidence_of(published), record.evidence_of(again)
+    pairs = [pair for pair in _pairs(before, after) if pair[0].kind == "experiment"]
+    named = outliers(pairs)
+    honest = [(old, new) for old, new in pairs if old.claim not in named]
+    same = record.same_machine(record.run_of(published) or {}, record.run_of(again) or {})
+    repeats = same or (bool(honest) and all(same_values(old, new) for old, new in honest))
+    timed = timed_cells(published, library_packages(project))
+    return differences(published, again, Rule(repeats, same, widest(before), frozenset(timed)))
 
 
 def likely_cause(

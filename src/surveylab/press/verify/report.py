@@ -130,7 +130,7 @@ def _cases(report: Report, chapter: str) -> list[ElementTree.Element]:
         cases.append(_case(chapter, f"problem {number}", "failure", problem, problem))
     for c in (compared for compared in report.claims if compared.chapter == chapter):
         if c.holds:
-            cases.append(_case(chapter, c.claim))
+            cases.append(_case(chapter, c.claim, c.remark and "system-out", text=c.remark))
         else:
             text = f"published: {c.published}\nexecuted again: {c.again}\nlikely cause: {c.cause}"
             cases.append(_case(chapter, c.claim, "failure", c.difference or "differs", text))
@@ -144,7 +144,9 @@ def _case(
 ) -> ElementTree.Element:
     case = ElementTree.Element("testcase", classname=chapter, name=name, time="0")
     if outcome is not None:
-        said = ElementTree.SubElement(case, outcome, message=_UNSPEAKABLE.sub("?", message))
+        said = ElementTree.SubElement(case, outcome)
+        if message:
+            said.set("message", _UNSPEAKABLE.sub("?", message))
         said.text = text and _UNSPEAKABLE.sub("?", text)
     return case
 
@@ -168,6 +170,10 @@ def to_markdown(report: Report) -> str:
             cells = (_code(text).replace("|", r"\|") for text in texts)
             lines.append("| " + " | ".join(cells) + " |")
         lines += _more(differing)
+    if changed := [compared.remark for compared in report.claims if compared.remark]:
+        lines += ["", "Verdicts that changed, though the claims hold:"]
+        lines += [f"- {_code(remark)}" for remark in changed[:_ROWS]]
+        lines += _more(changed)
     if report.reruns:
         lines += ["", "Executed again:"]
         lines += [f"- {_rerun(rerun)[:_CELL]}" for rerun in report.reruns[:_ROWS]]
@@ -192,7 +198,7 @@ def _code(text: str) -> str:
 
 def _rerun(rerun: Rerun) -> str:
     before = f" ({seconds(rerun.published_seconds)} when published)" if rerun.published_seconds else ""
-    where = "; ".join(rerun.changes) or "same versions, same kind of processor: values must be equal"
+    where = "; ".join(rerun.changes) or "same versions, same kind of processor: all of it must be equal"
     return f"{rerun.chapter} in {seconds(rerun.seconds)}{before}: {where}"
 
 
@@ -232,7 +238,14 @@ def to_html(report: Report) -> str:
     for title, claims in groups.items():
         if claims:
             rows = (
-                (c.claim, "holds" if c.holds else "differs", c.published, c.again, c.difference, c.cause)
+                (
+                    c.claim,
+                    "holds" if c.holds else "differs",
+                    c.published,
+                    c.again,
+                    c.difference or c.remark,
+                    c.cause,
+                )
                 for c in claims
             )
             parts.append(f"<h2>{title}</h2>{_table(columns, rows)}")

@@ -2,7 +2,8 @@
 
 Nothing in the tree is changed. First everything that can be checked without executing: each published
 chapter is fresh, shows its source, and its evidence follows from the values it carries. Then each is
-executed again and compared claim by claim, by the rule of `surveylab.claims.agreement`.
+executed again and compared claim by claim, by the rule of `surveylab.claims.agreement`, and so is whatever
+else it shows, by that of `surveylab.press.verify.outputs`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from surveylab.press.run.executor import Executor
 from surveylab.press.run.freshness import FRESH, REWORD, code_differences, contradictions, state_of
 from surveylab.press.run.kernel import CELL_TIMEOUT, Executed, Outcome, make_task
 from surveylab.press.run.publish import data_of, run_record
-from surveylab.press.verify.compare import compare, machine_changes
+from surveylab.press.verify.compare import compare, compare_outputs, machine_changes
 from surveylab.press.verify.report import Report, Rerun
 
 Say = Callable[[str], None]
@@ -109,9 +110,12 @@ def verify(
                 say(f"{chapter}: executed again in {seconds(outcome.seconds)}")
                 if changes := "; ".join(reruns[-1].changes):
                     say(
-                        f"  not where it was published ({changes}): values are compared by a test, not digit "
-                        "by digit"
+                        f"  not where it was published ({changes}): values are compared by a paired test, "
+                        "not digit by digit"
                     )
+                for difference in compare_outputs(project, published[chapter], outcome):
+                    problems.append({"chapter": chapter, "problem": difference})
+                    say(f"  {chapter}: {difference}")
             # An interruption, or a machine that is taken away, loses nothing that was found before.
             report = so_far()
             keep(report)
@@ -197,5 +201,6 @@ def shown(report: Report) -> str:
         ]
         parts.append(table(["claim", "published", "executed again", "result", "likely cause"], rows))
         parts += [f"{c.claim}: {c.difference}" for c in report.claims if c.difference]
+        parts += [f"{c.remark}; it holds all the same" for c in report.claims if c.remark]
     parts.append(report.verdict)
     return "\n".join(parts)
