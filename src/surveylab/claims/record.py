@@ -134,6 +134,15 @@ def evidence_of(nb: Notebook) -> dict[str, Evidence]:
     return {name: evidence for name, evidence, _ in _checks(nb)}
 
 
+def cards_of(nb: Notebook) -> dict[str, str]:
+    """The Markdown that a notebook shows of each claim that it checks."""
+    return {
+        str(record["claim"]): _joined(_mapping(output.get("data")).get("text/markdown"))
+        for output, record in _records(nb)
+        if "claim" in record
+    }
+
+
 def run_of(nb: Notebook) -> dict[str, Any] | None:
     """What ``lab.begin`` recorded: chapter, profile, seed, device, machine, versions; None without it."""
     for _, record in _records(nb):

@@ -19,6 +19,10 @@ def replace(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
+# With it a term of a claim may change.
+TOLD = "history: [{date: 2026-01-31, change: It was another one, why: A review}]"
+
+
 def files(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
@@ -66,6 +70,7 @@ def test_the_provenance_is_complete_and_nothing_else_differs_between_machines(pu
         "machine",
         "versions",
         "data",
+        "terms",
     }
     assert stored["data"] == {"tiny": "0" * 64}
     assert stored["machine"]["threads"] == 1
@@ -128,7 +133,7 @@ def test_a_fresh_chapter_is_executed_on_another_device_if_asked(root, page, surv
         (
             "book/claims/demo/one.yml",
             "margin: 1.0",
-            "margin: 1.5",
+            f"margin: 1.5\n  {TOLD}",
             "changed in what is judged: tiny-gain",
         ),
         ("book/demo/one.ipynb", "seed = 0", "seed = 9", "injected parameters say seed = 9"),
@@ -152,7 +157,11 @@ def test_a_stale_chapter_is_executed_and_then_fresh(root, page, surveylab):
 
 
 def test_wording_is_carried_over_without_executing(root, page, surveylab):
-    replace(root / "book/claims/demo/one.yml", "says: The method gains.", "says: The method gains a lot.")
+    replace(
+        root / "book/claims/demo/one.yml",
+        "says: The method gains.",
+        f"says: The method gains a lot.\n  {TOLD}",
+    )
     replace(root / "notebooks/demo/one.ipynb", "# demo/one", "# A better title")
     before = read(page)
     said = surveylab("status")
@@ -187,9 +196,14 @@ def test_a_note_or_scope_or_history_added_to_a_claim_executes_nothing(root, page
 
 def test_a_sentence_that_changed_is_carried_over_without_executing(root, page, surveylab):
     before = read(page)
-    replace(root / "book/claims/demo/one.yml", "says: The method gains", "says: The method wins")
+    replace(
+        root / "book/claims/demo/one.yml",
+        "says: The method gains.",
+        f"says: The method wins.\n  {TOLD}",
+    )
     said = surveylab("status")
     assert "demo/one  reworded" in said.out
+    assert "demo/one: tiny-gain: 'The method gains.' -> 'The method wins.'\n" in said.out
     assert "demo/one: wording of claims changed: tiny-gain; nothing to execute\n" in said.out
     assert "without executing" in surveylab("run").out
     after = read(page)
@@ -303,7 +317,11 @@ def test_full_editions_lie_beside_the_standard_ones_and_are_dated_never_stale(ro
     said = surveylab("status")
     assert said.code == 0 and "demo/one (full)  dated" in said.out
     assert surveylab("verify", "--recompute-only").code == 0
-    replace(root / "book/claims/demo/one.yml", "says: The method gains.", "says: The method gains a lot.")
+    replace(
+        root / "book/claims/demo/one.yml",
+        "says: The method gains.",
+        f"says: The method gains a lot.\n  {TOLD}",
+    )
     assert surveylab("run").code == 0
     assert surveylab("verify", "--recompute-only").code == 0
     replace(root / "book/full/demo/one.ipynb", '"verdict": "supported"', '"verdict": "contradicted"')

@@ -14,8 +14,10 @@ from surveylab.press.project import ChapterFailed, Notebook, Project, listed, ow
 from surveylab.press.run.fingerprint import Fingerprint, fingerprint
 from surveylab.press.run.refresh import refresh
 from surveylab.press.run.sources import read_source
+from surveylab.press.run.terms import silent_changes
 
 FRESH, REWORD, STALE, NEVER, UNREADABLE = "fresh", "reworded", "stale", "never run", "unreadable"
+SILENT = "changed silently"
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class State:
     Args:
         chapter: `section/chapter`.
         kind: fresh; reworded (only text changed: `run` carries it over without executing); stale; never run;
-            unreadable.
+            unreadable; changed silently (a published term of a claim changed and its history does not tell:
+            nothing is executed or carried over until it does).
         reasons: why it is not fresh.
         notebook: the executed notebook, where it can be read.
         now: the fingerprint of the working tree, where it can be computed.
@@ -60,10 +63,12 @@ def state_of(
     Raises:
         PressError: the *source* or the library cannot be read; that is no state but a mistake to fix.
     """
-    path = path or project.published(chapter, profile)
+    published = project.published(chapter, profile)
+    path = path or published
     now = fingerprint(project, chapter, profile=profile, seed=seed)
     if not path.exists():
-        return State(chapter, NEVER, now=now)
+        silent = silent_changes(project, chapter, None, path) if path == published else []
+        return State(chapter, SILENT if silent else NEVER, silent, now=now)
     try:
         notebook = record.read_notebook(path)
         record.evidence_of(notebook)
@@ -72,9 +77,12 @@ def state_of(
         return State(chapter, UNREADABLE, [str(error)], now=now)
     if not stored:
         return State(chapter, STALE, ["it carries no provenance: the press did not write it"], notebook, now)
+    silent = silent_changes(project, chapter, notebook, path) if path == published else []
     reasons = now.changes(stored.get("parts") or {})
     if not reasons:
         reasons = code_differences(project, chapter, notebook)
+    if silent:
+        return State(chapter, SILENT, silent + reasons, notebook, now)
     if reasons:
         return State(chapter, STALE, reasons, notebook, now)
     return _reworded_or_fresh(project, State(chapter, FRESH, notebook=notebook, now=now), path, profile)
@@ -88,7 +96,9 @@ def _reworded_or_fresh(project: Project, state: State, path: Path, profile: str)
         return replace(state, kind=STALE, reasons=wrong)
     if refreshed == path.read_text(encoding="utf-8"):
         return state
-    wording = [f"{_wording_changes(state, json.loads(refreshed))}; nothing to execute"]
+    assert state.notebook is not None
+    new = json.loads(refreshed)
+    wording = [f"{_wording_changes(state, new)}; nothing to execute", *_sentences(state.notebook, new)]
     return replace(state, kind=REWORD, reasons=wording, refreshed=refreshed)
 
 
@@ -100,6 +110,15 @@ def _wording_changes(state: State, refreshed: Notebook) -> str:
     if claims := [id for id in after if after[id] != before.get(id)]:
         found.append(f"wording of claims changed: {listed(claims)}")
     return "; ".join(found or ["tags or layout changed"])
+
+
+def _sentences(before: Notebook, after: Notebook) -> list[str]:
+    """Each sentence that changed, beside its earlier wording: whether it says the same needs a look."""
+    old, new = (
+        {id: " ".join(text.split("\n\n")[1:-1]) for id, text in record.cards_of(notebook).items()}
+        for notebook in (before, after)
+    )
+    return [f"{id}: '{old[id]}' -> '{new[id]}'" for id in new if id in old and old[id] != new[id]]
 
 
 def _cards(notebook: Notebook) -> dict[str, str]:
@@ -186,7 +205,9 @@ def status(project: Project, chapters: list[str]) -> tuple[str, bool]:
     text = table(["chapter", "state", "executed", "took", "verdicts"], rows)
     if notes:
         text += "\n\n" + "\n".join(notes)
-    if not fresh:
+    if any(row[1] == SILENT for row in rows):
+        text += "\n\n`surveylab run` refuses what changed silently."
+    if any(row[1] not in (FRESH, SILENT, "dated") for row in rows):
         text += "\n\n`surveylab run` executes what is not fresh."
     return text, fresh
 

@@ -24,9 +24,18 @@ from surveylab.press.project import (
 )
 from surveylab.press.run.execute import execute_all
 from surveylab.press.run.executor import Executor
-from surveylab.press.run.freshness import FRESH, REWORD, State, contradictions, state_of, verdict_counts
+from surveylab.press.run.freshness import (
+    FRESH,
+    REWORD,
+    SILENT,
+    State,
+    contradictions,
+    state_of,
+    verdict_counts,
+)
 from surveylab.press.run.kernel import CELL_TIMEOUT, Executed, Task, make_task
 from surveylab.press.run.refresh import stamped
+from surveylab.press.run.terms import terms_of
 
 Say = Callable[[str], None]
 
@@ -86,6 +95,9 @@ def run(project: Project, chapters: list[str], options: Run, say: Say) -> int:
         path = options.destination(project, chapter)
         try:
             state = state_of(project, chapter, profile=options.profile, seed=options.seed, path=path)
+            if state.kind == SILENT:
+                # Also with --force: once it is executed again, what was published before is gone.
+                raise ChapterFailed(chapter, "refused: " + "\n    | ".join(state.reasons))
             if state.kind == REWORD and state.refreshed and not options.force:
                 write_atomically(path, state.refreshed)
                 say(f"{chapter}: fresh; wording carried over without executing")
@@ -163,6 +175,7 @@ def _publish(project: Project, state: State, path: Path, executed: Executed, opt
         "machine": begun["machine"],
         "versions": begun["versions"],
         "data": data_of(notebook),
+        "terms": terms_of(project.claims_of(state.chapter)),
     }
     write_atomically(path, stamped(executed.notebook, stored))
     said = (

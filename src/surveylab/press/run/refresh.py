@@ -10,6 +10,7 @@ from surveylab.press.project import Project
 from surveylab.press.run.clean import assemble
 from surveylab.press.run.fingerprint import Fingerprint
 from surveylab.press.run.sources import read_source
+from surveylab.press.run.terms import terms_of
 
 
 def stamped(notebook: str, provenance: dict[str, Any]) -> str:
@@ -35,4 +36,8 @@ def refresh(project: Project, chapter: str, path: Path, now: Fingerprint) -> str
     record.refresh(project.claims, result)
     stored = dict(published.metadata.get("surveylab", {}))
     result.metadata["surveylab"] = stored | {"fingerprint": now.digest, "parts": now.parts}
+    text = str(nbformat.writes(result)) + "\n"
+    if text == path.read_text(encoding="utf-8"):
+        return text  # a history that grew changes nothing on the page
+    result.metadata["surveylab"]["terms"] = terms_of(project.claims_of(chapter))
     return str(nbformat.writes(result)) + "\n"

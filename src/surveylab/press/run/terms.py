@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from surveylab.claims import Claim, record, render_markdown
+from surveylab.claims import Claim, Evidence, record, render_markdown
 from surveylab.press.project import Notebook, Project
 
 #: The terms, and what to call each.
@@ -103,18 +103,11 @@ def _silent(claims: Mapping[str, Claim], notebook: Notebook) -> Iterator[tuple[s
             )
 
 
-def _said_on_card(notebook: Notebook, claim: Claim, evidence: Any) -> str | None:
+def _said_on_card(notebook: Notebook, claim: Claim, evidence: Evidence) -> str | None:
     """The sentence of a card, if it is not that of the claim; None if it is, or there is no card."""
-    for cell in notebook["cells"]:
-        for output in cell.get("outputs", []):
-            if ((output.get("metadata") or {}).get("surveylab") or {}).get("claim") == claim.id:
-                text = output.get("data", {}).get("text/markdown", "")
-                shown, expected = (
-                    "\n\n".join(part.split("\n\n")[1:-1])
-                    for part in (text if isinstance(text, str) else "".join(text), render_markdown(claim, evidence))
-                )
-                return shown if shown and _words(shown) != _words(expected) else None
-    return None
+    texts = record.cards_of(notebook).get(claim.id, ""), render_markdown(claim, evidence)
+    shown, expected = ("\n\n".join(text.split("\n\n")[1:-1]) for text in texts)
+    return shown if shown and _words(shown) != _words(expected) else None
 
 
 def _same(name: str, before: Any, now: Any) -> bool:

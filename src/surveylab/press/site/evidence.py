@@ -25,6 +25,7 @@ from surveylab.claims import (
 from surveylab.claims.replications import Repeats, Replicated, Replication, counting, repeats
 from surveylab.press.project import Notebook, PressError, Project
 from surveylab.press.review_text import Section, Sentence, chapters_of
+from surveylab.press.run.terms import silent_changes
 from surveylab.press.site.rendering import card_link
 
 UNEXAMINED = "missing"
@@ -157,8 +158,10 @@ def load_findings(root: Path, published: Iterable[str]) -> tuple[Findings, dict[
     for name in published:
         try:
             notebook = read_notebook(book / name)
-            refresh(claims, notebook)
             chapter = name.removesuffix(".ipynb").removeprefix("full/")
+            silent = silent_changes(project, chapter, notebook, book / name, whole_history=True)
+            refresh(claims, notebook)
+            faults += [f"book/{name}: {fault}" for fault in silent]
             faults += [f"book/{name}: {fault}" for fault in recompute(claims, notebook, chapter=chapter)]
             # The standard edition is the headline, unless a claim said beforehand that it needs the full one.
             wanted = "full" if name.startswith("full/") else None

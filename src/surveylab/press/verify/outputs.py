@@ -29,8 +29,8 @@ from surveylab.claims import Evidence
 from surveylab.press.project import Notebook, own_cells, text_of
 
 #: The least structural similarity of two drawings of one figure. Executing a chapter with other instructions
-#: of the same processor gave 0.66 to 1, timing its layers again 0.82. Mirrored, 34 of 37 figures have less than
-#: 0.5, and three that are nearly symmetric up to 0.66: for these it is asked to which one a figure is closer.
+#: of the same processor gave 0.66 to 1, timing its layers again 0.82. Mirrored, 34 of 37 figures have less
+#: than 0.5, and three nearly symmetric ones up to 0.66: so it is also asked to which one a figure is closer.
 SIMILAR = 0.55
 #: By how much figures are reduced before.
 COARSE = 8

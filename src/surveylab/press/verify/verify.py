@@ -17,9 +17,16 @@ from surveylab.press.console import counted, seconds, table
 from surveylab.press.project import ChapterFailed, Notebook, PressError, Project, WrongUse
 from surveylab.press.run.execute import execute_all
 from surveylab.press.run.executor import Executor
-from surveylab.press.run.freshness import FRESH, REWORD, code_differences, contradictions, state_of
+from surveylab.press.run.freshness import (
+    FRESH,
+    REWORD,
+    code_differences,
+    contradictions,
+    state_of,
+)
 from surveylab.press.run.kernel import CELL_TIMEOUT, Executed, Outcome, make_task
 from surveylab.press.run.publish import data_of, run_record
+from surveylab.press.run.terms import silent_changes
 from surveylab.press.verify.compare import compare, compare_outputs, machine_changes
 from surveylab.press.verify.report import Report, Rerun
 
@@ -153,10 +160,13 @@ def recompute(project: Project, chapter: str) -> tuple[list[str], Notebook | Non
         raise
     except PressError as error:
         return [str(error)], None
+    path = project.published(chapter)
+    silent = silent_changes(project, chapter, state.notebook, path, whole_history=True)
     if state.notebook is None:
-        return state.reasons or ["it was never run: `surveylab run` executes it"], None
+        return silent or state.reasons or ["it was never run: `surveylab run` executes it"], None
     # A tampered card makes a chapter stale or reworded; here it is said what in it is wrong.
-    found = [f"not fresh: {reason}" for reason in state.reasons if state.kind not in (FRESH, REWORD)]
+    reasons = [reason for reason in state.reasons if reason not in silent]
+    found = silent + [f"not fresh: {reason}" for reason in reasons if state.kind not in (FRESH, REWORD)]
     found += code_differences(project, chapter, state.notebook, text=True)
     found += contradictions(project, chapter, state.notebook)
     found += provenance_differences(state.notebook)

@@ -1,0 +1,276 @@
+"""A term of a published claim changed, and its history does not say so: nothing is done until it does."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_project import card, read, write_notebook
+
+from surveylab.claims import Evidence, judge, provenance_of, render_markdown
+from surveylab.press.project import Project
+from surveylab.press.run import publish
+from surveylab.press.run.fingerprint import fingerprint
+from surveylab.press.run.terms import silent_changes, terms_of
+
+CLAIMS = "book/claims/demo/one.yml"
+TODAY = "2026-01-31"
+CHANGES = {
+    "margin": ("margin: 1.0", "margin: 0.5", "its margin was published as 1.0 and is now 0.5"),
+    "effect": (
+        "effect: Gain of the method.",
+        "effect: Loss of the method.",
+        "its effect was published as 'Gain of the method.' and is now 'Loss of the method.'",
+    ),
+    "direction": (
+        "margin: 1.0",
+        "margin: 1.0\n  direction: equivalent",
+        "its direction was published as 'greater' and is now 'equivalent'",
+    ),
+    "statistic": (
+        "margin: 1.0",
+        "margin: 1.0\n  statistic: median",
+        "its statistic was published as 'mean' and is now 'median'",
+    ),
+    "unit": ("unit: points", "unit: steps", "its unit was published as 'points' and is now 'steps'"),
+    "says": (
+        "says: The method gains.",
+        "says: The method never gains.",
+        "its sentence was published as 'The method gains.' and is now 'The method never gains.'",
+    ),
+}
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def tell(root: Path, what: str, *, date: str = TODAY) -> None:
+    """Add an entry to the history of `tiny-gain`."""
+    entry = f"{{date: {date}, change: {what}, why: A review}}"
+    path = root / CLAIMS
+    text = path.read_text(encoding="utf-8")
+    if "  history: [" in text:
+        path.write_text(text.replace("  history: [", f"  history: [{entry}, "), encoding="utf-8")
+    else:
+        replace(path, "  cite: [someone2020]\n- id: tiny-exact", f"  history: [{entry}]\n- id: tiny-exact")
+
+
+def edit(page: Path, change: Callable[[Any], None]) -> None:
+    notebook = read(page)
+    change(notebook)
+    write_notebook(page, notebook)
+
+
+@pytest.fixture
+def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What was to be executed; nothing is."""
+    asked: list[Any] = []
+
+    def execute_all(tasks: Any, executor: Any) -> Any:
+        asked.extend(tasks)
+        yield from ()
+
+    monkeypatch.setattr(publish, "execute_all", execute_all)
+    return asked
+
+
+@pytest.mark.parametrize("term", CHANGES)
+def test_a_term_that_changed_silently_stops_everything_before_it_begins(
+    root, page, surveylab, nothing_runs, term
+):
+    old, new, words = CHANGES[term]
+    before = page.read_bytes()
+    replace(root / CLAIMS, old, new)
+    said = surveylab("status")
+    assert said.code == 1 and "demo/one  changed silently" in said.out
+    expected = f"tiny-gain: {words}, of which its `history` does not tell; add an entry: `- {{date: 20"
+    assert expected in said.out
+    assert "`surveylab run` refuses what changed silently." in said.out
+    for options in ([], ["--force"]):
+        said = surveylab("run", *options)
+        assert said.code == 1 and f"demo/one: refused: {expected}" in said.out
+    assert nothing_runs == [] and page.read_bytes() == before
+    said = surveylab("verify", "--recompute-only")
+    assert said.code == 1 and expected in said.out
+
+
+@pytest.mark.parametrize("term", CHANGES)
+def test_with_an_entry_in_the_history_it_goes_on(root, page, surveylab, nothing_runs, term):
+    old, new, _ = CHANGES[term]
+    replace(root / CLAIMS, old, new)
+    tell(root, "Another one")
+    said = surveylab("status")
+    assert "changed silently" not in said.out
+    surveylab("run")
+    executed = [task.chapter for task in nothing_runs]
+    assert executed == ([] if term == "says" else ["demo/one"])
+
+
+@pytest.mark.slow
+def test_what_was_told_once_covers_no_later_change(root, page, surveylab):
+    replace(root / CLAIMS, "margin: 1.0", "margin: 0.5")
+    tell(root, "The margin was 1")
+    assert surveylab("run").code == 0
+    kept = provenance_of(read(page))["terms"]["tiny-gain"]
+    assert kept["margin"] == 0.5 and kept["history"] == [[TODAY, "The margin was 1"]]
+    replace(root / CLAIMS, "margin: 0.5", "margin: 0.4")
+    said = surveylab("run")
+    assert said.code == 1 and "its margin was published as 0.5 and is now 0.4" in said.out
+    tell(root, "The margin was 0.5")
+    assert surveylab("run").code == 0 and surveylab("status").code == 0
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "says: The *method* gains",
+        "says: “The method gains.”",
+        "says: the Method   gains!",
+    ],
+)
+def test_typography_is_carried_over(root, page, surveylab, nothing_runs, sentence):
+    replace(root / CLAIMS, "says: The method gains.", sentence)
+    said = surveylab("status")
+    assert "demo/one  reworded" in said.out and "demo/one: tiny-gain: 'The method gains.' -> '" in said.out
+    assert surveylab("run").code == 0 and nothing_runs == []
+    assert surveylab("status").code == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "same"),
+    [
+        ("Batch Norm is faster.", "Batch-Norm is faster", True),
+        ("It is ≤ 5.", "It is ≥ 5.", False),
+        ("It changes by 5.", "It changes by −5.", False),
+        ("from 1–2", "from 1-2", True),
+        ("By 1.5 points.", "By 15 points.", False),
+        ("It is exact.", "It is not exact.", False),
+    ],
+)
+def test_which_words_are_the_same(root, page, before, now, same):
+    project = Project(root)
+    edit(page, lambda n: n["metadata"]["surveylab"]["terms"]["tiny-gain"].update(says=before))
+    replace(root / CLAIMS, "says: The method gains.", f"says: {now}")
+    found = silent_changes(project, "demo/one", read(page), page)
+    assert (found == []) is same
+
+
+@pytest.mark.slow
+def test_what_is_not_published_may_be_tried_freely(root, surveylab):
+    replace(root / CLAIMS, "margin: 1.0", "margin: 0.5")
+    assert surveylab("run", "--profile", "smoke").code == 0
+    assert surveylab("run", "--seed", "7").code == 0
+    assert surveylab("run", "--output", str(root / "elsewhere")).code == 0
+
+
+# --------------------------------------------------------------------- published before terms were kept
+
+
+@pytest.fixture
+def old_page(page: Path) -> Path:
+    edit(page, lambda notebook: notebook["metadata"]["surveylab"].pop("terms"))
+    return page
+
+
+def test_a_page_without_terms_is_fresh(root, old_page, surveylab):
+    before = old_page.read_bytes()
+    assert surveylab("status").code == 0
+    assert surveylab("run").out == "demo/one: fresh\n"
+    assert surveylab("verify", "--recompute-only").code == 0
+    assert old_page.read_bytes() == before
+
+
+@pytest.mark.parametrize("term", [term for term in CHANGES if term != "effect"])
+def test_of_a_page_without_terms_evidence_and_cards_tell(root, old_page, surveylab, nothing_runs, term):
+    old, new, words = CHANGES[term]
+    replace(root / CLAIMS, old, new)
+    said = surveylab("run")
+    assert said.code == 1 and words in said.out and nothing_runs == []
+    executed = provenance_of(read(old_page))["executed"][:10]
+    tell(root, "Long ago", date="2020-01-01")
+    assert surveylab("run").code == 1  # that was before the publication
+    tell(root, "Another one", date=executed)
+    surveylab("run")
+    assert "changed silently" not in surveylab("status").out
+
+
+def test_terms_are_kept_from_the_next_change_on(root, old_page, surveylab):
+    replace(root / CLAIMS, "says: The method gains.", "says: The *method* gains.")
+    assert "without executing" in surveylab("run").out
+    kept = provenance_of(read(old_page))["terms"]
+    assert kept == terms_of(Project(root).claims_of("demo/one"))
+    assert kept["tiny-gain"]["says"] == "The *method* gains."
+
+
+# --------------------------------------------------------------------- rewritten as a whole
+
+
+def git(root: Path, *arguments: str) -> None:
+    identity = ("-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
+    subprocess.run(["git", "-C", str(root), *identity, *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture
+def checkout(root: Path) -> Path:
+    git(root, "init", "--quiet")
+    git(root, "add", "book", "notebooks", "src")
+    git(root, "commit", "--quiet", "--message", "Publish")
+    return root
+
+
+def forge_margin(root: Path, page: Path) -> None:
+    """Another margin, and everything that follows from it: evidence, card, terms and fingerprint."""
+    replace(root / CLAIMS, "margin: 1.0", "margin: 0.5")
+    project = Project(root)
+    claim = project.claims["tiny-gain"]
+    now = fingerprint(project, "demo/one")
+
+    def change(notebook: Any) -> None:
+        output = card(notebook, "tiny-gain")
+        old = Evidence.from_metadata(output["metadata"]["surveylab"])
+        new = judge(claim, old.values, profile=old.profile, seed=old.seed, data=old.data)
+        output["metadata"]["surveylab"] = new.to_metadata()
+        output["data"]["text/markdown"] = render_markdown(claim, new)
+        terms = terms_of(project.claims_of("demo/one"))
+        notebook["metadata"]["surveylab"] |= {"fingerprint": now.digest, "parts": now.parts, "terms": terms}
+
+    edit(page, change)
+
+
+def test_a_margin_and_all_that_follows_from_it_rewritten_is_found_in_git(checkout, page, surveylab):
+    forge_margin(checkout, page)
+    said = surveylab("status")
+    assert said.code == 1
+    assert "tiny-gain: its margin was published as 1.0 and is now 0.5" in said.out
+    assert surveylab("run").code == 1
+    # Committed, and with another commit on top: whoever verifies looks at all that was ever published.
+    for message in ("A small change", "Another one"):
+        (checkout / CLAIMS).write_text((checkout / CLAIMS).read_text() + f"# {message}\n")
+        edit(page, lambda notebook: notebook["metadata"]["surveylab"].update(duration=9.0))
+        git(checkout, "commit", "--quiet", "--all", "--message", message)
+    said = surveylab("verify", "--recompute-only")
+    assert said.code == 1
+    assert "demo/one: tiny-gain: its margin was published as 1.0 and is now 0.5" in said.out
+    tell(checkout, "The margin was 1")
+    said = surveylab("verify", "--recompute-only")
+    assert said.code == 0, said.out
+
+
+def test_a_page_that_was_removed_is_not_forgotten(checkout, page, surveylab, nothing_runs):
+    page.unlink()
+    assert "never run" in surveylab("status").out
+    replace(checkout / CLAIMS, "margin: 1.0", "margin: 0.5")
+    said = surveylab("run")
+    assert said.code == 1 and "its margin was published as 1.0 and is now 0.5" in said.out
+    assert nothing_runs == []
+
+
+def test_without_git_there_is_the_page_alone(root, page, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert silent_changes(Project(root), "demo/one", read(page), page, whole_history=True) == []
