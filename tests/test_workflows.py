@@ -25,7 +25,7 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 READ = {"contents": "read"}
 RIGHTS = {
     "check": {"test": READ, "elsewhere": READ},
-    "verify": dict.fromkeys(("verify", "reexecute", "replicate", "audit", "conda"), READ)
+    "verify": dict.fromkeys(("verify", "retune", "reexecute", "replicate", "audit", "conda"), READ)
     | {"tell": {"issues": "write"}},
     "publish": {"build": READ | {"pages": "read"}, "deploy": {"pages": "write", "id-token": "write"}},
 }
@@ -127,6 +127,7 @@ def tell(
     opened: str,
     report: str | None,
     verified: str = "success",
+    retuned: str = "success",
     reexecuted: str = "success",
     replicated: str = "success",
     audited: str = "success",
@@ -142,7 +143,8 @@ def tell(
     if report is not None:
         (folder / "report.md").write_text(report, encoding="utf-8")
     given = {"PATH": f"{program.parent}:{os.environ['PATH']}", "OPEN": opened, "RUN": "the run"}
-    given |= {"VERIFIED": verified, "REEXECUTED": reexecuted, "REPLICATED": replicated}
+    given |= {"VERIFIED": verified, "RETUNED": retuned, "REEXECUTED": reexecuted}
+    given |= {"REPLICATED": replicated}
     given |= {"AUDITED": audited, "INSTALLED": installed}
     assert given.keys() - {"PATH", "OPEN"} <= job["env"].keys()
     others = read(ROOT / ".github/workflows/verify.yml")["jobs"].keys() - {"tell"}
@@ -196,6 +198,24 @@ def test_each_week_has_a_seed_of_its_own_below_those_of_tuning(tmp_path: Path) -
     assert len(set(seeds)) == len(seeds) == 34
     (upload,) = [step["with"] for step in job["steps"] if "upload-artifact" in step.get("uses", "")]
     assert set(re.findall(r"book/replications/\*-seed-\$\{\{ env\.SEED \}\}[-.]", upload["path"]))
+
+
+@needs_bash
+def test_a_sweep_that_does_not_repeat_is_told_too(tmp_path: Path) -> None:
+    said = tell(tmp_path, opened="", report="**holds**", retuned="failure")
+    assert "issue create" in said and "Sweeps: failure." in said
+
+
+def test_who_looks_for_silent_changes_has_what_was_published_before() -> None:
+    """A shallow checkout holds one commit, in which a margin and its record may have changed together."""
+    for workflow, job in (("check", "test"), ("publish", "build"), ("verify", "verify")):
+        steps = read(ROOT / f".github/workflows/{workflow}.yml")["jobs"][job]["steps"]
+        assert steps[0]["with"]["fetch-depth"] == 0
+
+
+def test_each_week_the_sweeps_of_one_chapter_are_repeated() -> None:
+    steps = read(ROOT / ".github/workflows/verify.yml")["jobs"]["retune"]["steps"]
+    assert any("surveylab verify --retune --in-turn" in step.get("run", "") for step in steps)
 
 
 @needs_bash

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -189,6 +190,17 @@ def status(chapters: Sequence[str]) -> int:
 @_chapters
 @click.option("--recompute-only", is_flag=True, help="Check without executing anything (seconds).")
 @click.option(
+    "--retune",
+    is_flag=True,
+    help="Repeat the sweeps from which the learning rates were chosen, instead of the published runs.",
+)
+@click.option(
+    "--in-turn",
+    is_flag=True,
+    help="Of the chapters only the one whose turn it is this week: each comes once in as many weeks as there "
+    "are.",
+)
+@click.option(
     "--report",
     "reports",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -202,6 +214,8 @@ def status(chapters: Sequence[str]) -> int:
 def verify(
     chapters: Sequence[str],
     recompute_only: bool,
+    retune: bool,
+    in_turn: bool,
     reports: Sequence[Path],
     workers: int | None,
     scheduler: str | None,
@@ -210,28 +224,35 @@ def verify(
     """Check that what is published holds. Changes nothing.
 
     First without executing: each chapter is fresh and shows its source; each verdict, interval and card
-    follows from the values published with it. Then each chapter is executed again and compared claim by
-    claim: on the same versions and processor the values must be equal; elsewhere a test with one error
-    budget over all claims decides, and no verdict may turn into its opposite. What differs is listed with
-    its likely cause.
+    follows from the values published with it; and what a claim asks is what it asked when it was published,
+    or its history says so. Then each chapter is executed again and compared replicate by replicate and output
+    by output: on the same versions and processor all of it must be equal; elsewhere a paired test with one
+    error budget over all claims decides, words must be equal, and numbers and figures near. A verdict that
+    changed is listed, and fails if it was firm. What differs is listed with its likely cause.
 
     \b
     surveylab verify
     surveylab verify --recompute-only
+    surveylab verify --retune batch_norm
     surveylab verify batch_norm --report _build/verify.json --report _build/verify.html
     """
     from surveylab.press.run.executor import Executor
     from surveylab.press.verify import report
     from surveylab.press.verify import verify as verification
+    from surveylab.press.verify.retune import in_turn as due
 
+    if recompute_only and retune:
+        raise WrongUse("--recompute-only executes nothing, --retune does: choose one")
     executor = Executor(workers, scheduler)
     project = Project.find()
     report.check_destinations(reports)
+    chosen = project.select(chapters)
     found = verification.verify(
         project,
-        project.select(chapters),
+        due(chosen, datetime.now(UTC).date()) if in_turn else chosen,
         click.echo,
         recompute_only=recompute_only,
+        retune=retune,
         executor=executor,
         keep=lambda found: report.write(found, reports),
         **options,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from surveylab.claims import FIRST_DESIGN_SEED
 from surveylab.press.console import Progress, seconds, table
 from surveylab.press.project import PressError, Project, WrongUse, ensure_writable, write_atomically
-from surveylab.press.run.kernel import CELL_TIMEOUT, make_task, perform
+from surveylab.press.run.kernel import CELL_TIMEOUT, Executed, make_task, perform
 
 
 def tune(
@@ -43,14 +43,47 @@ def tune(
         )
     kept = project.tuning(chapter)
     ensure_writable(kept)
-    label = f"{chapter} (tuning)"
     found = project.root / "_build" / "tuning" / f"{chapter}.json"
     known = (_searches(kept) | _searches(found)) if missing else {}
+    executed = repeat(project, chapter, found, seed=seed, device=device, timeout=timeout, known=known)
+    sweeps = read_sweeps(chapter, found)
+    write_atomically(kept, json.dumps(sweeps, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    found.unlink()  # not before: what was found must not be lost on a full disk
+    say(_shown(sweeps))
+    say(f"{chapter}: tuned in {seconds(executed.seconds)} -> {project.shown(kept)}")
+    return kept
+
+
+def repeat(
+    project: Project,
+    chapter: str,
+    found: Path,
+    *,
+    seed: int = FIRST_DESIGN_SEED,
+    device: str = "auto",
+    timeout: int = CELL_TIMEOUT,
+    known: Mapping[str, Any] | None = None,
+) -> Executed:
+    """Let a chapter search for its values, and return it as it was executed for that.
+
+    Args:
+        project: the checkout.
+        chapter: `section/chapter`.
+        found: the file for what it finds; what is there is replaced.
+        seed: on which it searches.
+        device: where.
+        timeout: seconds that one cell may take.
+        known: searches that are not repeated.
+
+    Raises:
+        ChapterFailed: it did not go through. What was found before is in the file.
+    """
+    label = f"{chapter} (tuning)"
     found.parent.mkdir(parents=True, exist_ok=True)
     found.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="surveylab-") as folder, Progress({label: None}) as progress:
         before = Path(folder) / "known.json"
-        before.write_text(json.dumps(known), encoding="utf-8")
+        before.write_text(json.dumps(dict(known or {})), encoding="utf-8")
         task = make_task(
             project,
             chapter,
@@ -60,13 +93,7 @@ def tune(
             timeout=timeout,
             strict=False,
         )
-        executed = perform(task, partial(progress.cell, label))
-    sweeps = read_sweeps(chapter, found)
-    write_atomically(kept, json.dumps(sweeps, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
-    found.unlink()  # not before: what was found must not be lost on a full disk
-    say(_shown(sweeps))
-    say(f"{chapter}: tuned in {seconds(executed.seconds)} -> {project.shown(kept)}")
-    return kept
+        return perform(task, partial(progress.cell, label))
 
 
 def _searches(path: Path) -> dict[str, Any]:
@@ -78,6 +105,11 @@ def _searches(path: Path) -> dict[str, Any]:
 
 
 def read_sweeps(chapter: str, path: Path) -> dict[str, Any]:
+    """The searches of a chapter.
+
+    Raises:
+        PressError: there are none, or they contradict themselves.
+    """
     if not path.exists():
         raise PressError(f"{chapter}: nothing was tuned: it runs no arm of a comparison")
     try:

@@ -38,6 +38,7 @@ class Report:
     reruns: list[Rerun] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)  # chapters not yet executed again: cut short so far
     chapters: list[str] = field(default_factory=list)  # all that were to be verified
+    sweeps: int = 0  # how many were repeated
 
     @property
     def holds(self) -> bool:
@@ -56,9 +57,8 @@ class Report:
         else:
             ended = ""
         if self._holds_so_far:
-            looked = (
-                "" if self.claims else f" ({counted(self.recomputed, 'claim')} recomputed, none executed)"
-            )
+            other = f"{counted(self.sweeps, 'sweep')} repeated" if self.sweeps else "none executed"
+            looked = "" if self.claims else f" ({counted(self.recomputed, 'claim')} recomputed, {other})"
             return f"{ended}Everything{' so far' if self.waiting else ''} holds{looked}."
         differing = sum(not compared.holds for compared in self.claims)
         return (

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 
 from surveylab.claims import record
 from surveylab.press.console import counted, seconds, table
@@ -29,6 +30,7 @@ from surveylab.press.run.publish import data_of, run_record
 from surveylab.press.run.terms import silent_changes
 from surveylab.press.verify.compare import compare, compare_outputs, machine_changes
 from surveylab.press.verify.report import Report, Rerun
+from surveylab.press.verify.retune import retune_all
 
 Say = Callable[[str], None]
 
@@ -39,6 +41,7 @@ def verify(
     say: Say,
     *,
     recompute_only: bool = False,
+    retune: bool = False,
     device: str = "auto",
     timeout: int = CELL_TIMEOUT,
     executor: Executor | None = None,
@@ -51,6 +54,7 @@ def verify(
         chapters: which ones.
         say: shows a line.
         recompute_only: whether to leave the second execution out.
+        retune: whether to repeat the chapters' sweeps instead of executing them as published.
         device: where to execute again.
         timeout: seconds that one cell may take.
         executor: who executes; default one worker a core.
@@ -76,8 +80,16 @@ def verify(
     say(f"Recomputed {counted(recomputed, 'claim')} of {where} from their values.")
     for problem in problems:
         say(f"  {problem['chapter']}: {problem['problem']}")
-    if recompute_only:
-        report = Report(problems, [], recomputed, chapters=chapters)
+    report = Report(problems, [], recomputed, chapters=chapters)
+    if retune:
+        for chapter, found, sweeps in retune_all(project, list(published), device=device, timeout=timeout):
+            problems += [{"chapter": chapter, "problem": sentence} for sentence in found]
+            say(f"{chapter}: {counted(sweeps, 'sweep')} repeated")
+            for sentence in found:
+                say(f"  {chapter}: {sentence}")
+            report = replace(report, sweeps=report.sweeps + sweeps)
+            keep(report)
+    if recompute_only or retune:
         keep(report)
         return report
     tasks = []
