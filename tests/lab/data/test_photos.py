@@ -92,7 +92,7 @@ def test_photos_train_and_test_on_different_halves() -> None:
     data = lab.photos()
     assert data.half is not None
     split = data.split(lab.make_streams(0, 8), train=1000, validation=300, test=1000)
-    sides = []
+    sides: list[int] = []
     for r in range(24):
         seen = torch.cat([split.train[r], split.validation[r]])
         for label in range(10):
@@ -101,6 +101,9 @@ def test_photos_train_and_test_on_different_halves() -> None:
             assert len(taught) == len(asked) == 1 and taught != asked
             sides.append(int(taught))
     assert 0.3 < np.mean(sides) < 0.7  # which half teaches is drawn, by class and replicate
+    # By each of them: else the sides on which classes stand would differ from one replicate to the next.
+    by_replicate = np.array(sides).reshape(24, 10).sum(1)
+    assert ((by_replicate > 0) & (by_replicate < 10)).mean() > 0.9 and len(set(by_replicate.tolist())) > 1
 
 
 def test_bad_input() -> None:

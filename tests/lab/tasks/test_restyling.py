@@ -73,6 +73,23 @@ def test_the_score_weighs_the_style(task: style.Restyling, comparison: lab.Compa
     torch.testing.assert_close(by_two, torch.stack([content, match]))
 
 
+def test_rates_are_chosen_on_contents_that_are_not_tested_on(
+    task: style.Restyling, comparison: lab.Comparison
+) -> None:
+    """The sweep scores validation contents, and higher is better."""
+    (row,) = comparison.sweep(arm(task), [0.01])
+    trained = comparison.run("arm", arm(task), settings=[{"rate": 0.01}])
+    split = comparison.split
+    losses = {
+        name: task.losses(trained.population.eval(), STREAMS, split, index)
+        for name, index in (("validation", split.validation), ("test", split.test))
+    }
+    content, match = losses["validation"]
+    torch.testing.assert_close(row, -(content + 4.0 * match))
+    content, match = losses["test"]
+    assert not torch.allclose(row, -(content + 4.0 * match), rtol=1e-3)
+
+
 def test_losses_of_a_perfect_copy(task: style.Restyling, comparison: lab.Comparison) -> None:
     content, match = task.losses(lambda contents: contents, STREAMS, comparison.split)
     assert content.abs().max() == 0

@@ -137,6 +137,16 @@ def test_the_opposite_verdict_fails(root, surveylab):
     assert not (root / "book/replications").exists()
 
 
+def test_the_opposite_of_a_contradiction_fails_too(root, surveylab):
+    path = root / "src/tinylib/method.py"
+    path.write_text(path.read_text().replace("return 3 +", "return (-3 if seed == 0 else 3) +"))
+    assert "1 contradicted, 1 supported, 1 cited" in surveylab("run").out
+    said = surveylab("replicate", "--seed", "7")
+    assert said.code == 1
+    row = next(line for line in said.out.splitlines() if line.startswith("tiny-gain "))
+    assert row.endswith("OPPOSITE") and row.index("contradicted") < row.index("supported")
+
+
 def test_another_verdict_that_is_not_the_opposite_is_shown_only(root, surveylab):
     path = root / "src/tinylib/method.py"
     path.write_text(path.read_text().replace("return 3 +", "return (3 if seed == 0 else 1) +"))

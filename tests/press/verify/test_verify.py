@@ -16,6 +16,7 @@ from surveylab.press.project import Project
 from surveylab.press.run.kernel import Executed
 from surveylab.press.verify import compare as comparison
 from surveylab.press.verify import verify as verification
+from surveylab.press.verify.report import Report, to_html, to_junit, to_markdown
 
 
 def replace(path: Path, old: str, new: str) -> None:
@@ -100,6 +101,10 @@ def tamper_machine(n: Any) -> None:
     n["metadata"]["surveylab"]["machine"]["processor"] = "another"
 
 
+def tamper_version(n: Any) -> None:
+    n["metadata"]["surveylab"]["versions"]["tinylib"] = "9"
+
+
 def tamper_data(n: Any) -> None:
     gain(n)["data"]["sha256"] = "1" * 64
 
@@ -147,6 +152,7 @@ def break_evidence(n: Any) -> None:
         (tamper_parameters, ["the injected parameters say seed = 3, the provenance 0"]),
         (tamper_seed, ["the provenance says seed 3, the run itself 0"]),
         (tamper_machine, ["the provenance says machine", "'another'"]),
+        (tamper_version, ["the provenance says versions", "'tinylib': '9'", "the run itself"]),
         (tamper_data, ["tiny-gain: data: published '1111"]),
         (drop_claim, ["tiny-gain: a claim of this chapter that the notebook does not check"]),
         (drop_run, ["the output of lab.begin is missing"]),
@@ -229,6 +235,38 @@ def test_another_machine_gives_no_alarm(root, surveylab, monkeypatch):
     assert said.code == 0
     assert "the machine differs: capability A -> B" in said.out
     assert "compared by a paired test, not digit by digit" in said.out
+
+
+def test_a_variable_that_changes_the_arithmetic_is_the_likely_cause(root, page):
+    """The same processor and versions, other instructions: not unexplained, and not the same machine."""
+    again = read(page)
+    for output in again["cells"][3]["outputs"]:
+        output["metadata"]["surveylab"]["run"]["machine"]["settings"] = "ONEDNN_MAX_CPU_ISA=SSE41, A_B=1"
+    output = card(again, "tiny-gain")["metadata"]["surveylab"]
+    output["values"] = [[value + 2 for value in row] for row in output["values"]]
+    runs = {"demo/one": Executed("demo/one", json.dumps(again), 1.0)}
+    (row, *_) = comparison.compare(Project(root), {"demo/one": read(page)}, runs)
+    assert row.difference is not None and "24 of 24 replicates differ, on average by +2" in row.difference
+    assert row.cause == "the machine differs: ONEDNN_MAX_CPU_ISA None -> SSE41, A_B None -> 1"
+
+
+@pytest.mark.parametrize(("firmness", "fails"), [(0.6, False), (0.95, True)])
+def test_a_verdict_that_changed_is_always_in_the_report(root, page, firmness, fails):
+    published, again = read(page), read(page)
+    card(published, "tiny-gain")["metadata"]["surveylab"]["firmness"] = firmness
+    card(again, "tiny-gain")["metadata"]["surveylab"]["verdict"] = "inconclusive"
+    for output in again["cells"][3]["outputs"]:
+        output["metadata"]["surveylab"]["run"]["machine"]["processor"] = "another"
+    runs = {"demo/one": Executed("demo/one", json.dumps(again), 1.0)}
+    rows = comparison.compare(Project(root), {"demo/one": published}, runs)
+    report = Report([], rows, 3, chapters=["demo/one"])
+    words = (
+        f"the verdict was published as supported (its firmness was {firmness:.2f}) and is now inconclusive"
+    )
+    assert report.holds is not fails
+    for text in (verification.shown(report), to_markdown(report), to_html(report), to_junit(report)):
+        assert words in text or (fails and "inconclusive" in text)
+    assert ("it holds all the same" in verification.shown(report)) is not fails
 
 
 @pytest.mark.slow

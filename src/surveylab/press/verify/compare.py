@@ -118,9 +118,19 @@ def machine_changes(run_old: Mapping[str, Any], run_new: Mapping[str, Any]) -> l
     """Which versions, and what of the machine, differ between two runs."""
     found = []
     for part, word in (("versions", "versions differ"), ("machine", "the machine differs")):
-        before, now = run_old.get(part) or {}, run_new.get(part) or {}
+        before, now = _spelt_out(run_old.get(part) or {}), _spelt_out(run_new.get(part) or {})
         names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
         if names:
             changes = ", ".join(f"{name} {before.get(name)} -> {now.get(name)}" for name in names)
             found.append(f"{word}: {changes}")
+    return found
+
+
+def _spelt_out(part: Mapping[str, Any]) -> dict[str, Any]:
+    """A part of a run's record with each variable of the environment under its own name."""
+    found = dict(part)
+    for setting in str(found.pop("settings", None) or "").split(", "):
+        name, equals, value = setting.partition("=")
+        if equals:
+            found[name] = value
     return found
