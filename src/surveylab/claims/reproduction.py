@@ -168,11 +168,11 @@ def _near(published: Evidence, again: Evidence, comparisons: int) -> str | None:
     verdict = changed_verdict(published, again)
     if published.kind == "identity":
         return verdict or _other_magnitude(published, again)
-    if verdict and (_opposite(published, again) or published.firm is not False):
-        return verdict
     before, now = np.asarray(published.values), np.asarray(again.values)
     if before.shape != now.shape:
         return f"published with values of shape {before.shape}, now of shape {now.shape}"
+    if verdict and (_opposite(published, again) or published.firm is not False):
+        return f"{verdict}; {_moved(published, again)}"
     p = paired_p(before.ravel(), now.ravel(), tolerance=NEGLIGIBLE_SHARE * (published.margin or 0.0))
     if p >= (1 - LEVEL) / comparisons:
         return None
