@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import small_book
 from tiny_project import card, read, write_notebook
 
 from surveylab.claims import Evidence, judge, provenance_of, render_markdown
-from surveylab.press.project import Project
+from surveylab.press.project import PressError, Project
 from surveylab.press.run import publish
 from surveylab.press.run.fingerprint import fingerprint
 from surveylab.press.run.terms import silent_changes, terms_of
+from surveylab.press.site.evidence import load_findings
 
 CLAIMS = "book/claims/demo/one.yml"
 TODAY = "2026-01-31"
@@ -274,3 +276,18 @@ def test_a_page_that_was_removed_is_not_forgotten(checkout, page, surveylab, not
 def test_without_git_there_is_the_page_alone(root, page, monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert silent_changes(Project(root), "demo/one", read(page), page, whole_history=True) == []
+
+
+# --------------------------------------------------------------------- the build
+
+
+def test_the_build_stops(tmp_path):
+    book = small_book.make_book(tmp_path)
+    load_findings(book, ["demo/one.ipynb"])
+    replace(book / CLAIMS, "unit: s, margin: 1.0", "unit: s, margin: 0.5")
+    with pytest.raises(PressError, match=r"fast: its margin was published as 1\.0 and is now 0\.5, of which"):
+        load_findings(book, ["demo/one.ipynb"])
+    replace(book / CLAIMS, "unit: s, margin: 0.5", "unit: s, margin: 1.0")
+    replace(book / CLAIMS, "says: It is fast.", "says: It is slow.")
+    with pytest.raises(PressError, match=r"'It is fast\.' and is now 'It is slow\.'"):
+        load_findings(book, ["demo/one.ipynb"])
