@@ -186,7 +186,8 @@ def test_only_what_differs_is_written(book: Path, tmp_path: Path) -> None:
 
 def test_wording_is_corrected_without_executing(book: Path) -> None:
     path = book / "book/claims/demo/one.yml"
-    path.write_text(path.read_text(encoding="utf-8").replace("It scales.", "It grows."), encoding="utf-8")
+    told = "It grows., history: [{date: 2026-02-01, change: It said scales, why: Clearer}]"
+    path.write_text(path.read_text(encoding="utf-8").replace("It scales.", told), encoding="utf-8")
     files = stage(book)
     assert b"It grows." in files["demo/one.ipynb"] and b"It grows." in files["ledger.md"]
     assert "It grows." not in (book / "book/demo/one.ipynb").read_text(encoding="utf-8")

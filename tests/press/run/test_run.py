@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def replace(path: Path, old: str, new: str) -> None:
 
 
 # With it a term of a claim may change.
-TOLD = "history: [{date: 2026-01-31, change: It was another one, why: A review}]"
+TOLD = f"history: [{{date: {datetime.now(UTC).date()}, change: It was another one, why: A review}}]"
 
 
 def files(folder: Path) -> dict[str, bytes]:

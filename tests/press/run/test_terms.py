@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from surveylab.press.run.terms import silent_changes, terms_of
 from surveylab.press.site.evidence import load_findings
 
 CLAIMS = "book/claims/demo/one.yml"
-TODAY = "2026-01-31"
+TODAY = datetime.now(UTC).date().isoformat()
 CHANGES = {
     "margin": ("margin: 1.0", "margin: 0.5", "its margin was published as 1.0 and is now 0.5"),
     "effect": (
@@ -126,6 +127,20 @@ def test_what_was_told_once_covers_no_later_change(root, page, surveylab):
     assert said.code == 1 and "its margin was published as 0.5 and is now 0.4" in said.out
     tell(root, "The margin was 0.5")
     assert surveylab("run").code == 0 and surveylab("status").code == 0
+
+
+@pytest.mark.parametrize("date", ["2020-01-01", TODAY])
+def test_an_earlier_entry_written_anew_is_no_new_one(root, page, surveylab, nothing_runs, date):
+    tell(root, "Anything", date=date)
+    entry = [date, "Anything"]
+    edit(page, lambda n: n["metadata"]["surveylab"]["terms"]["tiny-gain"].update(history=[entry]))
+    assert surveylab("status").code == 0
+    replace(root / CLAIMS, "margin: 1.0", "margin: 0.5")
+    assert surveylab("run").code == 1
+    if date != TODAY:
+        replace(root / CLAIMS, "change: Anything", "change: The margin was 1")
+        assert surveylab("run").code == 1
+    assert nothing_runs == []
 
 
 @pytest.mark.parametrize(

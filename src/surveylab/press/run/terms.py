@@ -3,10 +3,10 @@
 Whoever sees a result may be tempted to ask another question: a smaller margin, another effect, a sentence
 that says the opposite. All may be right, and none may go unsaid. So a published chapter keeps the terms of
 its claims, and a term that changed since asks for an entry in the claim's `history` that was not there
-before. Nothing is executed, carried over or built until it is.
+before, dated since. Nothing is executed, carried over or built until it is.
 
 A chapter that was published before terms were kept has them in its evidence and cards, without the effect;
-there an entry is new if its date is not before that of the publication. In a git checkout the versions that
+of its history only the dates tell what is new. In a git checkout the versions that
 were committed before count too, so that a page and its record rewritten together are found as well.
 """
 
@@ -17,7 +17,7 @@ import re
 import subprocess
 import unicodedata
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,7 @@ def silent_changes(
 def _silent(claims: Mapping[str, Claim], notebook: Notebook) -> Iterator[tuple[str, str]]:
     provenance = record.provenance_of(notebook)
     kept = provenance.get("terms") or {}
+    since = _day_before(str(provenance.get("executed", "")))
     try:
         evidence = record.evidence_of(notebook)
     except record.RecordError:
@@ -80,15 +81,18 @@ def _silent(claims: Mapping[str, Claim], notebook: Notebook) -> Iterator[tuple[s
     for id, claim in claims.items():
         if id in kept:
             before, known = dict(kept[id]), [tuple(entry) for entry in kept[id].get("history", ())]
-            new = [change for change in claim.history if (change.date, change.change) not in known]
         elif id in evidence:
             before = {name: getattr(evidence[id], name, None) for name in TERMS} | {
                 "says": _said_on_card(notebook, claim, evidence[id])
             }
-            day = str(provenance.get("executed", ""))[:10]
-            new = [change for change in claim.history if change.date >= day]
+            known = []
         else:
             continue
+        new = [
+            change
+            for change in claim.history
+            if change.date >= since and (change.date, change.change) not in known
+        ]
         changed = [
             f"its {word} was published as {_shown(before[name])} and is now {_shown(getattr(claim, name))}"
             for name, word in TERMS.items()
@@ -101,6 +105,14 @@ def _silent(claims: Mapping[str, Claim], notebook: Notebook) -> Iterator[tuple[s
                 f"{id}: {', '.join(changed)}, of which its `history` does not tell; add an entry: "
                 f"`- {{date: {today}, change: ..., why: ..., result: ...}}`",
             )
+
+
+def _day_before(executed: str) -> str:
+    """The day before an execution, which is recorded in UTC: where the author lives it may have been that."""
+    try:
+        return (datetime.fromisoformat(executed) - timedelta(days=1)).date().isoformat()
+    except ValueError:
+        return ""
 
 
 def _said_on_card(notebook: Notebook, claim: Claim, evidence: Evidence) -> str | None:
