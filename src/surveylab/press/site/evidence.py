@@ -160,8 +160,8 @@ def load_findings(root: Path, published: Iterable[str]) -> tuple[Findings, dict[
         try:
             notebook = read_notebook(book / name)
             chapter = name.removesuffix(".ipynb").removeprefix("full/")
-            found = silent_changes(project, chapter, notebook, book / name, whole_history=True)
-            silent += [f"book/{name}: {change}" for change in found]
+            changes = silent_changes(project, chapter, notebook, book / name, whole_history=True)
+            silent += [f"book/{name}: {change}" for change in changes]
             refresh(claims, notebook)
             faults += [f"book/{name}: {fault}" for fault in recompute(claims, notebook, chapter=chapter)]
             # The standard edition is the headline, unless a claim said beforehand that it needs the full one.
