@@ -72,8 +72,9 @@ def set_temperature(model: nn.Module | Mapping[str, Tensor], temperature: float)
     In a population it is set for all replicas. An objective that lowers it over the first tenth of the steps
     begins with::
 
-        temperature = annealed_temperature(batch.step, max(batch.steps // 10, 1))
-        set_temperature(population.buffers, temperature)
+        if batch.steps > 1:  # not where a loss is only looked at, which counts as one step
+            temperature = annealed_temperature(batch.step, max(batch.steps // 10, 1))
+            set_temperature(population.buffers, temperature)
 
     Args:
         model: A module; or buffers by name, of which those called ``temperature`` are set.

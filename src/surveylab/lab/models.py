@@ -13,9 +13,11 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 Norm = Callable[[int], nn.Module]
 Activation = Callable[[int], nn.Module]
+Convolution = Callable[..., nn.Module]
 Widths = tuple[int, ...]
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -65,6 +67,8 @@ def strided_cnn(
     widths: Sequence[int],
     channels: int = 1,
     classes: int = 10,
+    conv: Convolution | None = None,
+    after: Callable[[int], nn.Module] | None = None,
 ) -> nn.Sequential:
     """Blocks of a convolution, Batch Norm and ``activation``, each halving the map; then a linear layer.
 
@@ -76,14 +80,20 @@ def strided_cnn(
         widths: Channels of each block.
         channels: Of the inputs.
         classes: Outputs.
+        conv: Makes the convolutions after the first, with the arguments of `torch.nn.Conv2d`; torch's own
+            by default.
+        after: Makes what ends each block, for a number of channels; nothing by default.
     """
-    conv, norm = {1: (nn.Conv1d, nn.BatchNorm1d), 2: (nn.Conv2d, nn.BatchNorm2d)}[len(size)]
+    plain, norm = {1: (nn.Conv1d, nn.BatchNorm1d), 2: (nn.Conv2d, nn.BatchNorm2d)}[len(size)]
     layers: list[nn.Module] = []
     before, positions = channels, list(size)
     for place, width in enumerate(widths):
         kernel = 3 if place else 5
-        layers += [conv(before, width, kernel, stride=2, padding=kernel // 2, bias=False), norm(width)]
+        make = conv if place and conv is not None else plain
+        layers += [make(before, width, kernel, stride=2, padding=kernel // 2, bias=False), norm(width)]
         layers.append(activation(width))
+        if after is not None:
+            layers.append(after(width))
         before, positions = width, [-(-length // 2) for length in positions]
     head = nn.Linear(before * prod(positions), classes)
     return nn.Sequential(*layers, nn.Flatten(), head)
@@ -94,13 +104,37 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def widths_for(build: Callable[[Widths], nn.Module], parameters: int, around: Sequence[int]) -> Widths:
+def multiply_adds(model: nn.Module, shape: Sequence[int]) -> int:
+    """Multiply-adds of one forward pass of a single example, by `torch.utils.flop_counter`.
+
+    It counts matrix products and convolutions; what is done element by element, such as an activation, a mean
+    or a scaling, does not count.
+
+    Args:
+        model: In whatever mode it is; it is counted in evaluation mode.
+        shape: Of one example, without the axis of the batch.
+    """
+    device = next(model.parameters()).device
+    training = model.training
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.eval()(torch.zeros(1, *shape, device=device))
+    model.train(training)
+    return counter.get_total_flops() // 2  # a multiplication and an addition count as two
+
+
+def widths_for(
+    build: Callable[[Widths], nn.Module],
+    wanted: int,
+    around: Sequence[int],
+    count: Callable[[nn.Module], int] = count_parameters,
+) -> Widths:
     """The widths, as near to others as can be, with which a network has a number of parameters within 0.5 %.
 
     Args:
         build: Makes the network of given widths.
-        parameters: The number wanted.
+        wanted: The number.
         around: The widths to stay near to; each may change by up to a quarter.
+        count: What is counted, if not the parameters; such as `multiply_adds`.
 
     Raises:
         ValueError: No such widths.
@@ -112,11 +146,11 @@ def widths_for(build: Callable[[Widths], nn.Module], parameters: int, around: Se
 
     with torch.device("meta"):  # only sizes are asked for
         for widths in sorted(product(*ranges), key=changed):
-            if abs(count_parameters(build(widths)) - parameters) <= 0.005 * parameters:
+            if abs(count(build(widths)) - wanted) <= 0.005 * wanted:
                 return widths
+    counted = "parameters" if count is count_parameters else "operations"
     raise ValueError(
-        f"no widths within a quarter of {tuple(around)} give {parameters} parameters within 0.5 %; "
-        "change around"
+        f"no widths within a quarter of {tuple(around)} give {wanted} {counted} within 0.5 %; change around"
     )
 
 
