@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -62,13 +64,13 @@ def test_widths_for_a_number_of_parameters() -> None:
 def test_a_strided_network_with_other_convolutions_and_ends_of_blocks() -> None:
     made = []
 
-    def conv(*args: int, **kwargs: int) -> nn.Module:
-        made.append(args)
-        return nn.Conv1d(*args, **kwargs)
+    def conv(before: int, after: int, kernel: int, **kwargs: Any) -> nn.Module:
+        made.append((before, after, kernel))
+        return nn.Conv1d(before, after, kernel, **kwargs)
 
     network = strided_cnn(size=(40,), widths=(4, 5, 6), conv=conv, after=lambda channels: nn.PReLU(channels))
     assert made == [(4, 5, 3), (5, 6, 3)]  # the first convolution stays torch's own
-    assert [layer.num_parameters for layer in network[3::4] if isinstance(layer, nn.PReLU)] == [4, 5, 6]
+    assert [layer.num_parameters for layer in list(network)[3::4] if isinstance(layer, nn.PReLU)] == [4, 5, 6]
     assert network(torch.randn(2, 1, 40)).shape == (2, 10)
 
 
