@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from surveylab.claims import FIRST_DESIGN_SEED
 from surveylab.lab import cache, tuning
-from surveylab.lab.data import Dataset, Split
+from surveylab.lab.data import Baseline, Dataset, Split
 from surveylab.lab.evidence import show_text
 from surveylab.lab.objectives import Loss, Objective, supervised
 from surveylab.lab.population import Population
@@ -67,6 +67,7 @@ class Trained:
         settings: The rate, and what else was tuned, of each replica: by name, (R,).
         history: Training losses, and what was recorded along the way.
         metric: What the comparison scores by, higher is better.
+        baseline: What a classical method reaches on the same task.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Trained:
     settings: Mapping[str, Tensor]
     history: History
     metric: Metric
+    baseline: Baseline | None = None
 
     @cached_property
     def score(self) -> Tensor:
@@ -187,6 +189,8 @@ class Comparison:
         every: Record the metric on the validation examples before the first update, every ``every`` updates
             and after the last, as ``trained.curve``; 0 for never.
         target: Tune an arm to reach this value of the metric soon, in place of a high one at the end.
+        baseline: What a classical method reaches on as many examples of the same task, one of `BASELINES`; an
+            arm that is no worse has learnt.
         label: What goes before an arm's name in the tuning file and on the progress bar, where a chapter has
             several comparisons.
     """
@@ -203,6 +207,7 @@ class Comparison:
     clip: float | None = None
     every: int = 0
     target: float | None = None
+    baseline: Baseline | None = None
     label: str = ""
     split: Split = field(init=False, repr=False)
 
@@ -322,7 +327,7 @@ class Comparison:
             x, _ = self.split.get(self.split.train[:, : chosen.batch])
             run.strategies[name] = population.train().plan(x)
         values = {key: torch.tensor([point[key] for point in points]) for key in points[0]}
-        return Trained(name, chosen, population, self.split, values, history, self.metric)
+        return Trained(name, chosen, population, self.split, values, history, self.metric, self.baseline)
 
     def sweep(self, arm: Arm, rates: Sequence[float]) -> Tensor:
         """Validation score after training at each rate: (rates, R), on the CPU.

@@ -30,7 +30,7 @@ from surveylab.claims.arms import POINTS, Baseline, has_learnt
 from surveylab.claims.intervals import student_interval
 from surveylab.claims.render import number, result
 from surveylab.lab import tuning
-from surveylab.lab.data import BASELINES, Dataset
+from surveylab.lab.data import Dataset
 from surveylab.lab.output import COMPUTED, show
 from surveylab.lab.session import Run, active, current, machine, versions
 
@@ -136,29 +136,15 @@ def _row(values: Any) -> list[float]:
 
 def _arm(trained: Trained, populations: Callable[[torch.Tensor], list[list[float]]]) -> Arm:
     """What the rules want to know of an arm; its values one a replicate are laid out by population."""
-    accuracy = trained.training_accuracy
+    accuracy, known = trained.training_accuracy, trained.baseline
     return Arm(
         values=populations(trained.score),
         loss=populations(trained.training_loss),
         accuracy=None if accuracy is None else populations(accuracy),
         curve=_curve(trained.history.losses.mean(1)) if len(trained.history.losses) >= POINTS else None,
-        baseline=_baseline(trained),
+        baseline=None if known is None else Baseline(known.method, known.score),
         chance=None if accuracy is None else 100 / len(trained.split.get(trained.split.test)[1].unique()),
     )
-
-
-def _baseline(trained: Trained) -> Baseline | None:
-    """The best classical method known on as many training examples of the same data."""
-    if trained.training_accuracy is None:
-        return None
-    split = trained.split
-    known = [
-        found
-        for found in BASELINES.get(split.data.name, ())
-        if not found.cite and found.train == split.train.shape[1]
-    ]
-    best = max(known, key=lambda found: found.score, default=None)
-    return None if best is None else Baseline(best.method, best.score)
 
 
 def _curve(losses: torch.Tensor, points: int = 32) -> list[list[float]]:
