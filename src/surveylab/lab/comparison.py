@@ -335,7 +335,8 @@ class Comparison:
         A replicate's initialisation, data and batches are the same at every rate.
         """
         trials = [(stream, {"rate": float(rate)}) for rate in rates for stream in self.streams]
-        return self._trial(arm)(trials, 1.0).view(len(rates), len(self.streams))
+        share = tuning.SHORT if tuning.is_tuning() else 1.0
+        return self._trial(arm)(trials, share).view(len(rates), len(self.streams))
 
     def _trial(self, arm: Arm | MakeArm) -> tuning.Trial:
         """Scores on validation examples of streams trained at points, for a share of the samples."""
