@@ -121,8 +121,9 @@ class CapsuleLayer(nn.Module):
 
     Weights are drawn from a normal distribution of variance :math:`J^2 / (I D)`, with which uniform routing
     keeps the size of the vectors: :math:`E\|s_j\|^2` is the mean of :math:`\|u_i\|^2`.
-        NOTE: the published code draws them with standard deviation 0.1 at all sizes; with those of the paper
-        ours is 0.074. In a small network vectors would begin so short that nothing is learnt.
+
+    NOTE: the published code draws them with standard deviation 0.1 at all sizes; with those of the paper
+    ours is 0.074. In a small network vectors would begin so short that nothing is learnt.
 
     Args:
         in_capsules: Capsules below, I.
