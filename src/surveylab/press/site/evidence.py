@@ -26,6 +26,7 @@ from surveylab.claims.replications import Repeats, Replicated, Replication, coun
 from surveylab.press.project import Notebook, PressError, Project
 from surveylab.press.review_text import Section, Sentence, chapters_of
 from surveylab.press.run.terms import silent_changes
+from surveylab.press.run.withdrawn import Withdrawn, withdrawn
 from surveylab.press.site.rendering import card_link
 
 UNEXAMINED = "missing"
@@ -53,6 +54,7 @@ class Findings:
         executed: When each chapter was executed.
         published: The same evidence as it was published.
         runs: The recorded replications.
+        withdrawn: Claims that were published and are no more.
     """
 
     review: tuple[Section, ...]
@@ -61,6 +63,7 @@ class Findings:
     executed: Mapping[str, str] = field(default_factory=dict)
     published: Mapping[str, Evidence] = field(default_factory=dict)
     runs: tuple[Replication, ...] = ()
+    withdrawn: tuple[Withdrawn, ...] = ()
 
     def shown(self, evidence: Evidence) -> Evidence:
         """Published evidence as pages show it."""
@@ -190,5 +193,5 @@ def load_findings(root: Path, published: Iterable[str]) -> tuple[Findings, dict[
         runs = read_replications(book / "replications")
     except ReplicationError as error:
         raise PressError(f"book/{error}") from error
-    bare = Findings(review, claims, {}, executed, found, runs)
+    bare = Findings(review, claims, {}, executed, found, runs, withdrawn(project))
     return replace(bare, evidence={id: bare.shown(e) for id, e in found.items()}), notebooks
