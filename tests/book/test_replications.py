@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import small_book
 
-from surveylab.claims import Evidence, Replication, load_claims
-from surveylab.claims.replications import ReplicatedChapter, replicated
+from surveylab.claims import Evidence, Replication, load_claims, provenance_of, read_notebook
+from surveylab.claims.replications import ReplicatedChapter, design_of, replicated
 from surveylab.press.project import PressError
 from surveylab.press.site.evidence import Findings, load_findings
 from surveylab.press.site.pages import ledger, provenance, replications, review
@@ -34,12 +34,19 @@ def record(book: Path) -> Record:
     """Record a run of the small book in which some claims came out otherwise."""
     claims = load_claims(book / "book/claims")
     published = small_book.evidence(claims)
+    design = design_of(provenance_of(read_notebook(book / f"book/{small_book.CHAPTER}.ipynb")))
 
     def write(seed: int, others: dict[str, Evidence] | None = None, **changes: Any) -> None:
         again = published | (others or {})
         found = {id: replicated(claims[id], published[id], again[id]) for id in published if id != "paper"}
         machine = {"processor": "A processor, family 6", "accelerator": None}
-        fields = {"edition": 0, "tuning_seed": None, "device": "cpu", "seconds": 1.0}
+        fields = {
+            "edition": 0,
+            "design": design,
+            "tuning_seed": None,
+            "device": "cpu",
+            "seconds": 1.0,
+        }
         chapter = ReplicatedChapter(**(fields | changes), machine=machine, versions={}, claims=found)
         run = Replication(f"2026-02-01-seed-{seed}", seed, "2026-02-01", False, {small_book.CHAPTER: chapter})
         path = book / "book/replications" / f"{run.name}.json"
@@ -186,7 +193,10 @@ def test_an_older_question_does_not_count_and_the_page_says_so(
     assert findings.repeats(findings.published["good"]) is None
     assert str(findings.repeats(findings.published["extra"])) == "repeated 1 of 1"
     page = text(replications.replications(findings))
-    assert "1 recorded result does not count: the claim, the edition of its chapter" in page
+    assert (
+        "1 recorded result does not count: the claim, the code, learning rates or edition of its chapter"
+        in page
+    )
     assert "5 of 5" in page
 
 
@@ -244,3 +254,15 @@ def test_a_damaged_record_stops_the_build_by_its_name(book: Path, record: Record
         PressError, match=r"^book/replications/2026-02-01-seed-7\.json: demo/one: claim good: "
     ):
         found(book)
+
+
+def test_runs_of_other_code_do_not_count(book: Path, record: Record) -> None:
+    record(7, design="other")
+    assert "1 of 1" not in stage(book)["ledger.md"].decode()
+    page = stage(book)["replications.md"].decode()
+    assert (
+        "do not count: the claim, the code, learning rates or edition of its chapter, or its published"
+        in page
+    )
+    record(8)
+    assert str(found(book).repeats(found(book).published["good"])) == "repeated 1 of 1"

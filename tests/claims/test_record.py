@@ -469,14 +469,14 @@ def test_a_guard_too_near_guards_against_nothing(
         profile="standard",
         seed=0,
         data=DATA,
-        guard={budget: old.guard[-1].values for budget in budgets},
+        guard=dict.fromkeys(budgets, old.guard[-1].values),
     )
     output = display(
         render_text(evidence), render_markdown(claims["bn-fast"], evidence), evidence.to_metadata()
     )
     output_of(rich, "bn-fast").update(json.loads(json.dumps(output)))
     too_near = (
-        f"bn-fast: guard: its budgets are {shown} of the run's; the smallest must be at most 0.5, the largest "
-        "at least 2"
+        f"bn-fast: guard: its budgets are {shown} of the run's; the smallest must be at most 0.5, the "
+        "largest at least 2"
     )
     assert recompute(claims, rich) == ([] if shown is None else [too_near])

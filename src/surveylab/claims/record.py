@@ -273,8 +273,8 @@ def _budgets_too_near(name: str, evidence: Evidence) -> Iterator[str]:
     if budgets and not (budgets[0] <= MOST_BELOW and budgets[-1] >= LEAST_ABOVE):
         shown = ", ".join(f"{budget:g}" for budget in budgets)
         yield (
-            f"{name}: guard: its budgets are {shown} of the run's; the smallest must be at most {MOST_BELOW:g}, "
-            f"the largest at least {LEAST_ABOVE:g}"
+            f"{name}: guard: its budgets are {shown} of the run's; the smallest must be at most "
+            f"{MOST_BELOW:g}, the largest at least {LEAST_ABOVE:g}"
         )
 
 

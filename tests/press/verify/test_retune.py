@@ -192,7 +192,7 @@ AXES = [{"rate": rate, "decay": decay} for rate in (0.1, 1.0) for decay in (0.0,
         (ended([{"rate": 0.1}, {"rate": 1.0}], [[60, 90, 80]] * 2), "rate 1 for population 1, of mean"),
         (ended([{"rate": 10.0}], [[60, 90, 80]]), "rate 10 for population 0, which its last stage did not"),
         (ended([{"rate": 0.1}], [[60, 90, 90]]), ""),
-        (ended([{"rate": 1.0}], [[60, 90, 90]]), "rate 1 for population 0, of mean score 90, though at rate 0.1 it is 90"),
+        (ended([{"rate": 1.0}], [[60, 90, 90]]), "rate 1 for population 0, of mean score 90, though at"),
         (ended([{"rate": 1.0}], [[60, 90, 90 - 5e-7]]), ""),  # the digits that are not kept may decide
         (ended([{"rate": 0.1}], [[60, 90, 80]] * 3), "1 points for 3 populations"),
         # Another axis is chosen over all populations, here although 0.5 is best for the first one.
