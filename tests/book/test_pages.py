@@ -63,6 +63,17 @@ def test_ledger_names_every_claim_with_its_numbers(findings: Findings) -> None:
         assert word in page.replace("\u00a0", " ")
 
 
+def test_the_ledger_remembers_withdrawn_claims(book: Path, findings: Findings) -> None:
+    assert "Withdrawn" not in ledger.ledger(findings)
+    (book / "book/withdrawn.yml").write_text(
+        "- {claim: gone, chapter: demo/one, date: 2026-01-31, why: A <flaw>., result: It was supported.}\n",
+        encoding="utf-8",
+    )
+    page = ledger.ledger(load_findings(book, ["demo/one.ipynb"])[0])
+    entry = "\n- `gone` of `demo/one`, 2026-01-31: A &lt;flaw&gt;. Result: It was supported.\n"
+    assert entry in page.partition("## Withdrawn")[2]
+
+
 def row(page: str, id: str) -> str:
     return page.partition(f'id="ledger-{id}"')[2].partition("</tr>")[0]
 

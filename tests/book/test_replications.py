@@ -8,14 +8,15 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import small_book
 
-from surveylab.claims import Evidence, Replication, load_claims
-from surveylab.claims.replications import ReplicatedChapter, replicated
+from surveylab.claims import Evidence, Replication, load_claims, provenance_of, read_notebook
+from surveylab.claims.replications import ReplicatedChapter, design_of, replicated
 from surveylab.press.project import PressError
 from surveylab.press.site.evidence import Findings, load_findings
 from surveylab.press.site.pages import ledger, provenance, replications, review
@@ -34,14 +35,23 @@ def record(book: Path) -> Record:
     """Record a run of the small book in which some claims came out otherwise."""
     claims = load_claims(book / "book/claims")
     published = small_book.evidence(claims)
+    design = design_of(provenance_of(read_notebook(book / f"book/{small_book.CHAPTER}.ipynb")))
 
-    def write(seed: int, others: dict[str, Evidence] | None = None, **changes: Any) -> None:
+    def write(
+        seed: int, others: dict[str, Evidence] | None = None, day: str = "2026-02-01", **changes: Any
+    ) -> None:
         again = published | (others or {})
         found = {id: replicated(claims[id], published[id], again[id]) for id in published if id != "paper"}
         machine = {"processor": "A processor, family 6", "accelerator": None}
-        fields = {"edition": 0, "tuning_seed": None, "device": "cpu", "seconds": 1.0}
+        fields = {
+            "edition": 0,
+            "design": design,
+            "tuning_seed": None,
+            "device": "cpu",
+            "seconds": 1.0,
+        }
         chapter = ReplicatedChapter(**(fields | changes), machine=machine, versions={}, claims=found)
-        run = Replication(f"2026-02-01-seed-{seed}", seed, "2026-02-01", False, {small_book.CHAPTER: chapter})
+        run = Replication(f"{day}-seed-{seed}", seed, day, False, {small_book.CHAPTER: chapter})
         path = book / "book/replications" / f"{run.name}.json"
         path.parent.mkdir(exist_ok=True)
         path.write_text(run.to_json(), encoding="utf-8")
@@ -186,7 +196,10 @@ def test_an_older_question_does_not_count_and_the_page_says_so(
     assert findings.repeats(findings.published["good"]) is None
     assert str(findings.repeats(findings.published["extra"])) == "repeated 1 of 1"
     page = text(replications.replications(findings))
-    assert "1 recorded result does not count: the claim, the edition of its chapter" in page
+    assert (
+        "1 recorded result does not count: the claim, the code, learning rates or edition of its chapter"
+        in page
+    )
     assert "5 of 5" in page
 
 
@@ -244,3 +257,34 @@ def test_a_damaged_record_stops_the_build_by_its_name(book: Path, record: Record
         PressError, match=r"^book/replications/2026-02-01-seed-7\.json: demo/one: claim good: "
     ):
         found(book)
+
+
+def test_runs_of_other_code_do_not_count(book: Path, record: Record) -> None:
+    record(7, design="other")
+    assert "1 of 1" not in stage(book)["ledger.md"].decode()
+    page = stage(book)["replications.md"].decode()
+    assert (
+        "do not count: the claim, the code, learning rates or edition of its chapter, or its published"
+        in page
+    )
+    record(8)
+    assert str(found(book).repeats(found(book).published["good"])) == "repeated 1 of 1"
+
+
+def test_a_week_left_out_of_the_record_is_named(book: Path, record: Record) -> None:
+    def named() -> str:
+        return text(stage(book)["replications.md"].decode())
+
+    def weekly(day: str) -> None:
+        """The run that the workflow makes on a day, as `date +%s` / 604800 % 1000 gives its seed."""
+        began = datetime.fromisoformat(day).replace(tzinfo=UTC)
+        record(int(began.timestamp()) // 604800 % 1000, day=day)
+
+    record(7)
+    weekly("2026-02-02")
+    weekly("2026-02-09")
+    assert "No run is recorded" not in named()
+    weekly("2026-02-23")
+    assert "No run is recorded of 1 week in between:** the one that begins 2026-02-12." in named()
+    weekly("2026-03-16")
+    assert "of 3 weeks in between:** beginning 2026-02-12, 2026-02-26, 2026-03-05." in named()

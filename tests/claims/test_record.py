@@ -446,3 +446,37 @@ def test_tampering_with_what_stands_beside(case: str, claims: dict[str, Claim], 
     change, message = TAMPERED[case]
     change(record_of(rich, "bn-fast"))
     assert re.search(message, " | ".join(recompute(claims, rich)))
+
+
+@pytest.mark.parametrize(
+    ("budgets", "shown"),
+    [
+        ([0.999, 1.001], "0.999, 1.001"),
+        ([0.6, 2], "0.6, 2"),
+        ([0.5, 1.9], "0.5, 1.9"),
+        ([0.5, 2], None),
+        ([0.25, 0.9, 1.5, 4], None),
+    ],
+)
+def test_a_guard_too_near_guards_against_nothing(
+    budgets: list[float], shown: str | None, claims: dict[str, Claim], rich: dict[str, Any]
+) -> None:
+    old = evidence_of(rich)["bn-fast"]
+    assert old.guard is not None
+    evidence = judge(
+        claims["bn-fast"],
+        old.values,
+        profile="standard",
+        seed=0,
+        data=DATA,
+        guard=dict.fromkeys(budgets, old.guard[-1].values),
+    )
+    output = display(
+        render_text(evidence), render_markdown(claims["bn-fast"], evidence), evidence.to_metadata()
+    )
+    output_of(rich, "bn-fast").update(json.loads(json.dumps(output)))
+    too_near = (
+        f"bn-fast: guard: its budgets are {shown} of the run's; the smallest must be at most 0.5, the "
+        "largest at least 2"
+    )
+    assert recompute(claims, rich) == ([] if shown is None else [too_near])

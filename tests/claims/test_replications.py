@@ -18,6 +18,7 @@ from surveylab.claims.replications import (
     Replicated,
     ReplicatedChapter,
     counting,
+    design_of,
     repeats,
     replicated,
     shift,
@@ -34,6 +35,7 @@ def recorded(
     """A run of one chapter."""
     fields: dict[str, Any] = {
         "edition": 1,
+        "design": "d",
         "tuning_seed": None,
         "device": "cpu",
         "seconds": 1.5,
@@ -116,16 +118,22 @@ def test_what_counts(make: Make, draw: Draw, published: Evidence) -> None:
     claim = make()
     same, other = (replicated(claim, published, judged(claim, draw(mean))) for mean in (5.0, 1.0))
 
-    def of(*runs: Replication, now: Claim = claim, evidence: Evidence = published, edition: int = 1) -> str:
-        found = repeats(runs, now, evidence, edition=edition)
-        assert found.runs == len(counting(runs, now, evidence, edition=edition))
+    def of(
+        *runs: Replication,
+        now: Claim = claim,
+        evidence: Evidence = published,
+        edition: int = 1,
+        design: str = "d",
+    ) -> str:
+        found = repeats(runs, now, evidence, edition=edition, design=design)
+        assert found.runs == len(counting(runs, now, evidence, edition=edition, design=design))
         return str(found)
 
     first = recorded({"bn-fast": same}, seed=7)
     second = recorded({"bn-fast": other}, seed=8, day="2026-02-01")
     assert of() == "repeated 0 of 0"
     assert of(first, second) == "repeated 1 of 2"
-    assert repeats([first], claim, published, edition=1) == Repeats("supported", 1, 1)
+    assert repeats([first], claim, published, edition=1, design="d") == Repeats("supported", 1, 1)
     # One seed counts once, by its first run.
     assert of(first, recorded({"bn-fast": other}, seed=7, more="-2")) == "repeated 1 of 1"
     assert of(first, second, evidence=dataclasses.replace(published, seed=7)) == "repeated 0 of 1"
@@ -134,6 +142,9 @@ def test_what_counts(make: Make, draw: Draw, published: Evidence) -> None:
     assert of(first, now=make(says="In other words.", why="As ever.")) == "repeated 1 of 1"
     assert of(first, edition=2) == of(recorded({"bn-fast": same}, edition=2)) == "repeated 0 of 0"
     assert of(recorded({"bn-fast": same}, edition=2), edition=2) == "repeated 1 of 1"
+    # Nor does what other code or other learning rates gave.
+    assert of(first, design="e") == of(recorded({"bn-fast": same}, design="e")) == "repeated 0 of 0"
+    assert of(recorded({"bn-fast": same}, design="e"), design="e") == "repeated 1 of 1"
     # Nor does what was held against another verdict, or against a full edition.
     assert of(first, evidence=judged(claim, draw(1.0))) == "repeated 0 of 0"
     assert of(first, evidence=dataclasses.replace(published, profile="full")) == "repeated 0 of 0"
@@ -200,3 +211,12 @@ def test_an_identity_is_held_to_its_tolerance(make: Make) -> None:
     wrong = run.to_json().replace('"verdict": "contradicted"', '"verdict": "supported"', 1)
     with pytest.raises(ReplicationError, match="the numbers beside it say contradicted"):
         Replication.from_json(run.name, wrong)
+
+
+def test_a_design_is_code_library_and_learning_rates() -> None:
+    parts = {"code": "a", "library": {"m": "b", "n": "c"}, "tuning": "d", "text": "e", "claims": {}}
+    same = design_of({"parts": parts})
+    assert same == design_of({"parts": parts | {"text": "f"}})
+    assert same == design_of({"parts": parts | {"library": {"n": "c", "m": "b"}}})
+    for other in ({"code": "x"}, {"library": {"m": "b"}}, {"tuning": None}):
+        assert design_of({"parts": parts | other}) != same

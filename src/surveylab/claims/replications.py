@@ -7,6 +7,8 @@ A result counts for a claim if it answers the same question as the published one
 
 - the chapter had the edition that it has now, and the claim asked for the same effect, margin and the rest of
   `Claim.judged`;
+- the chapter had the code, the modules of the library and the kept learning rates with which it is published
+  now: an effect in other words of the code is another effect;
 - the published verdict was the one that is published now;
 - its seed is not the published one, and no earlier run had it: one seed counts once, by its first run,
   whether rates were found anew or not.
@@ -21,6 +23,7 @@ is not replicated.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import re
@@ -84,6 +87,7 @@ class ReplicatedChapter:
 
     Attributes:
         edition: The chapter's edition, 0 before editions were counted.
+        design: The code and the learning rates of the chapter; see `design_of`.
         tuning_seed: The seed on which its rates were found anew; None if the kept ones were taken.
         device: cpu or cuda.
         seconds: How long it took, without finding rates.
@@ -92,6 +96,7 @@ class ReplicatedChapter:
     """
 
     edition: int
+    design: str
     tuning_seed: int | None
     device: str
     seconds: float
@@ -237,8 +242,20 @@ def read_replications(folder: str | Path) -> tuple[Replication, ...]:
     return tuple(sorted(found, key=lambda run: (run.date, run.seed, len(run.name), run.name)))
 
 
+def design_of(provenance: Mapping[str, Any]) -> str:
+    """A hash of the code and the kept learning rates with which a chapter was published.
+
+    Args:
+        provenance: What the press recorded in the published notebook; its `parts` hold the hashes of the
+            cells, of each module of the library that they reach, and of the tuning file.
+    """
+    parts = provenance.get("parts") or {}
+    text = json.dumps([parts.get(name) for name in ("code", "library", "tuning")], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def counting(
-    runs: Iterable[Replication], claim: Claim, published: Evidence, *, edition: int
+    runs: Iterable[Replication], claim: Claim, published: Evidence, *, edition: int, design: str
 ) -> list[tuple[Replication, Replicated]]:
     """What counts for a claim, by the rules that stand at the top of this module.
 
@@ -247,6 +264,7 @@ def counting(
         claim: The claim as it is now.
         published: Its published evidence, as it is now.
         edition: The edition of its chapter now.
+        design: Code and learning rates with which its chapter is published now; see `design_of`.
     """
     seen = {published.seed}
     found = []
@@ -256,15 +274,17 @@ def counting(
         if chapter is None or result is None or run.seed in seen or published.profile != "standard":
             continue
         same = result.judged == claim.judged() and result.published_verdict == published.verdict
-        if same and chapter.edition == edition:
+        if same and (chapter.edition, chapter.design) == (edition, design):
             seen.add(run.seed)
             found.append((run, result))
     return found
 
 
-def repeats(runs: Iterable[Replication], claim: Claim, published: Evidence, *, edition: int) -> Repeats:
+def repeats(
+    runs: Iterable[Replication], claim: Claim, published: Evidence, *, edition: int, design: str
+) -> Repeats:
     """In how many of the runs that count the published verdict came out again; see `counting`."""
-    counted = counting(runs, claim, published, edition=edition)
+    counted = counting(runs, claim, published, edition=edition, design=design)
     return Repeats(published.verdict, sum(result.repeats for _, result in counted), len(counted))
 
 

@@ -11,6 +11,7 @@ import pytest
 from tiny_project import GOOD, card, read, write_chapter, write_notebook
 
 from surveylab.claims import Replication, read_replications
+from surveylab.claims.replications import design_of
 from surveylab.press.project import PressError
 from surveylab.press.run import replicate
 
@@ -33,6 +34,7 @@ def test_a_run_is_recorded_with_what_was_published_then(root, page, surveylab):
     assert (run.name, run.seed, run.retuned) == (f"{run.date}-seed-7", 7, False)
     chapter = run.chapters["demo/one"]
     assert (chapter.edition, chapter.tuning_seed, chapter.device) == (0, None, "cpu")
+    assert chapter.design == design_of(read(page)["metadata"]["surveylab"])
     assert chapter.machine["processor"] == "test" and chapter.versions["tinylib"] == "1"
     assert list(chapter.claims) == ["tiny-gain", "tiny-exact"]  # what is only cited is not replicated
     gain, before = chapter.claims["tiny-gain"], card(read(page), "tiny-gain")["metadata"]["surveylab"]

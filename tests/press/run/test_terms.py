@@ -45,6 +45,29 @@ CHANGES = {
         "its sentence was published as 'The method gains.' and is now 'The method never gains.'",
     ),
 }
+KEPT = {
+    "edition": ("margin: 1.0", "margin: 1.0\n  edition: 1", "its edition was published as 0 and is now 1"),
+    "setting": (
+        "margin: 1.0",
+        "margin: 1.0\n  setting: own",
+        "its setting was published as 'scaled' and is now 'own'",
+    ),
+    "covers": (
+        "margin: 1.0",
+        "margin: 1.0\n  covers: [bn-fast]",
+        "its list of covered statements was published as [] and is now ['bn-fast']",
+    ),
+    "primary": (
+        "margin: 1.0",
+        "margin: 1.0\n  covers: [bn-fast]\n  primary: true",
+        "its `primary` was published as False and is now True",
+    ),
+    "replicates": (
+        "margin: 1.0",
+        "margin: 1.0\n  replicates: 32\n  pilot: {effect: 3, spread: 1, replicates: 4, seed: 1000}",
+        "its number of planned replicates was published as None and is now 32",
+    ),
+}
 
 
 def replace(path: Path, old: str, new: str) -> None:
@@ -113,6 +136,123 @@ def test_with_an_entry_in_the_history_it_goes_on(root, page, surveylab, nothing_
     surveylab("run")
     executed = [task.chapter for task in nothing_runs]
     assert executed == ([] if term == "says" else ["demo/one"])
+
+
+@pytest.mark.parametrize("term", KEPT)
+def test_terms_that_only_a_publication_keeps(root, page, term):
+    old, new, words = KEPT[term]
+    replace(root / CLAIMS, old, new)
+    (said,) = silent_changes(Project(root), "demo/one", read(page), page)
+    assert words in said
+    tell(root, "Another one")
+    assert silent_changes(Project(root), "demo/one", read(page), page) == []
+
+
+def test_terms_that_a_publication_did_not_keep_are_not_compared(root, page):
+    def forget(notebook: Any) -> None:
+        for terms in notebook["metadata"]["surveylab"]["terms"].values():
+            for name in KEPT:
+                del terms[name]
+
+    edit(page, forget)
+    for term in ("setting", "covers"):
+        replace(root / CLAIMS, "margin: 1.0", KEPT[term][1])
+    assert silent_changes(Project(root), "demo/one", read(page), page) == []
+    replace(root / CLAIMS, "margin: 1.0", KEPT["edition"][1])
+    (said,) = silent_changes(Project(root), "demo/one", read(page), page)
+    assert KEPT["edition"][2] in said  # the evidence has it
+
+
+# --------------------------------------------------------------------- withdrawn, renamed, skipped
+
+WITHDRAWN = "book/withdrawn.yml"
+
+
+def withdraw(root: Path, claim: str = "tiny-gain", *, date: str = TODAY) -> None:
+    path = root / WITHDRAWN
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    entry = f"- {{claim: {claim}, chapter: demo/one, date: {date}, why: A flaw, result: supported}}\n"
+    path.write_text(before + entry, encoding="utf-8")
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["terms", "evidence alone"])
+def test_a_claim_renamed_with_another_margin_asks_for_a_record(root, page, surveylab, nothing_runs, kept):
+    def forget(notebook: Any) -> None:
+        if not kept:
+            del notebook["metadata"]["surveylab"]["terms"]["tiny-gain"]
+
+    edit(page, forget)
+    replace(root / CLAIMS, "id: tiny-gain", "id: tiny-win")
+    replace(root / CLAIMS, "margin: 1.0", "margin: 0.5")
+    expected = (
+        "tiny-gain: it was published as supported and is no claim of demo/one any more; put it back, or add "
+        f"to `book/withdrawn.yml` `- {{claim: tiny-gain, chapter: demo/one, date: {TODAY}, why: ..., "
+    )
+    for command in (["status"], ["run", "--force"], ["verify", "--recompute-only"]):
+        said = surveylab(*command)
+        assert said.code == 1 and expected in said.out
+    assert nothing_runs == []
+    withdraw(root, date="2020-01-01")  # that was before the publication
+    assert expected in surveylab("status").out
+    withdraw(root)
+    assert "changed silently" not in surveylab("status").out
+    surveylab("run")
+    assert [task.chapter for task in nothing_runs] == ["demo/one"]
+
+
+def test_a_withdrawn_claim_is_remembered_when_its_page_is_executed_anew(checkout, page, surveylab):
+    text = (checkout / CLAIMS).read_text(encoding="utf-8")
+    (checkout / CLAIMS).write_text(text[text.index("- id: tiny-exact") :], encoding="utf-8")
+
+    def forget(notebook: Any) -> None:
+        notebook["metadata"]["surveylab"]["terms"].pop("tiny-gain")
+        notebook["cells"] = [cell for cell in notebook["cells"] if "tiny-gain" not in str(cell)]
+
+    edit(page, forget)
+    git(checkout, "commit", "--quiet", "--all", "--message", "A small change")
+    assert "tiny-gain: it was published as supported" in surveylab("verify", "--recompute-only").out
+    withdraw(checkout)
+    assert "it was published as" not in surveylab("verify", "--recompute-only").out
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("claim: tiny-gone", "not a list"),
+        ("- {claim: tiny-gone}", "has not the keys claim, chapter, date, why, result"),
+        ("- {claim: a, chapter: demo/one, date: soon, why: b, result: c}", "'soon' is not a date"),
+        ("- {claim: a, chapter: demo/one, date: 2026-01-31, why: , result: c}", "`why` is empty"),
+        ("- {claim: [", "cannot be read"),
+        (
+            "- {claim: tiny-gain, chapter: demo/one, date: 2026-01-31, why: a, result: b}",
+            "tiny-gain is said to be withdrawn, and is a claim of demo/one",
+        ),
+    ],
+)
+def test_a_mistake_among_the_withdrawn_is_named(root, surveylab, text, words):
+    (root / WITHDRAWN).write_text(text, encoding="utf-8")
+    said = surveylab("status")
+    assert said.code == 2 and words in said.err and WITHDRAWN in said.err
+
+
+def test_no_edition_is_skipped(checkout, page):
+    def found() -> list[str]:
+        return silent_changes(Project(checkout), "demo/one", read(page), page, whole_history=True)
+
+    tell(checkout, "Designed anew")
+    replace(checkout / CLAIMS, "margin: 1.0", "margin: 1.0\n  edition: 1")
+    assert found() == []
+    replace(checkout / CLAIMS, "edition: 1", "edition: 2")
+    skipped = (
+        "its edition was published as 0 and then 2; editions are counted one by one, so write `edition: 1`"
+    )
+    (said,) = found()
+    assert said.startswith(skipped)
+    # Published on this machine one after the other until a seed pleases, and only the last one committed.
+    edit(page, lambda n: n["metadata"]["surveylab"]["terms"]["tiny-gain"].update(edition=2))
+    for _ in range(2):
+        assert [said for said in found() if said.startswith(skipped)]
+        git(checkout, "commit", "--quiet", "--all", "--allow-empty", "--message", "Publish")
 
 
 @pytest.mark.slow

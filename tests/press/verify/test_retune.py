@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from dataclasses import asdict
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import numpy as np
 import pytest
 from tiny_project import read, write_notebook
 
-from surveylab.press.project import Project
+from surveylab.press.project import PressError, Project
 from surveylab.press.run.fingerprint import fingerprint
+from surveylab.press.run.tune import read_sweeps
 from surveylab.press.verify.retune import in_turn, sweep_differences
 
 GRID = [0.01, 0.1, 1.0, 10.0]
@@ -156,3 +158,76 @@ def test_recomputing_only_and_retuning_contradict_each_other(root, surveylab):
 def test_only_the_chapter_in_turn_is_verified(root, surveylab):
     said = surveylab("verify", "--in-turn", "--recompute-only")
     assert said.code == 0 and "of 1 chapter" in said.out
+
+
+# --------------------------------------------------------------------- the best of its own sweep
+
+
+def ended(best: list[Any], means: list[Any], points: list[Any] | None = None) -> dict[str, Any]:
+    """A search whose last stage gave these mean scores, a row a population."""
+    points = points or [{"rate": rate} for rate in GRID[: len(means[0])]]
+    scores = [[[mean - 1, mean + 1] for mean in row] for row in means]
+    stage = {"share": 1.0, "points": [points] * len(means), "scores": scores}
+    names = {name: sorted({point[name] for point in [*points, *best]}) for name in points[0]}
+    return {"grid": names, "stages": [stage], "best": best}
+
+
+def said_of(search: Any, path: Path) -> str:
+    path.write_text(json.dumps({"arm": search}), encoding="utf-8")
+    try:
+        read_sweeps("demo/one", path)
+    except PressError as error:
+        return str(error)
+    return ""
+
+
+AXES = [{"rate": rate, "decay": decay} for rate in (0.1, 1.0) for decay in (0.0, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("search", "words"),
+    [
+        (ended([{"rate": 0.1}], [[60, 90, 80]]), ""),
+        (ended([{"rate": 0.01}], [[60, 90, 80]]), "rate 0.01 for population 0, of mean score 60, though at"),
+        (ended([{"rate": 0.1}, {"rate": 1.0}], [[60, 90, 80]] * 2), "rate 1 for population 1, of mean"),
+        (ended([{"rate": 10.0}], [[60, 90, 80]]), "rate 10 for population 0, which its last stage did not"),
+        (ended([{"rate": 0.1}], [[60, 90, 90]]), ""),
+        (ended([{"rate": 1.0}], [[60, 90, 90]]), "rate 1 for population 0, of mean score 90, though at"),
+        (ended([{"rate": 1.0}], [[60, 90, 90 - 5e-7]]), ""),  # the digits that are not kept may decide
+        (ended([{"rate": 0.1}], [[60, 90, 80]] * 3), "1 points for 3 populations"),
+        # Another axis is chosen over all populations, here although 0.5 is best for the first one.
+        (ended([AXES[0], AXES[2]], [[80, 90, 70, 60], [70, 60, 99, 60]], AXES), ""),
+        (ended([AXES[2], AXES[2]], [[80, 90, 70, 60], [70, 60, 99, 60]], AXES), "rate 1, decay 0 for"),
+        (ended([AXES[1], AXES[2]], [[80, 90, 70, 60], [70, 60, 99, 60]], AXES), "another value of what is"),
+    ],
+)  # fmt: skip
+def test_what_is_kept_must_be_the_best_of_its_own_sweep(search, words, tmp_path) -> None:
+    said = said_of(search, tmp_path / "one.json")
+    assert said.startswith("demo/one: the search 'arm' keeps " + words) if words else said == ""
+
+
+@pytest.mark.parametrize("axes", [{}, {"decay": [0.0, 0.1, 0.2]}])
+def test_whatever_the_lab_finds_is_the_best_of_its_own_sweep(axes, tmp_path) -> None:
+    import torch
+
+    from surveylab.lab.streams import Stream
+    from surveylab.lab.tuning import search
+
+    streams = [Stream(1000, population, replica) for population in range(3) for replica in range(4)]
+    for seed in range(50):
+        random = torch.Generator().manual_seed(seed)
+
+        def trial(trials: Any, share: float, random: Any = random) -> torch.Tensor:
+            return torch.randint(300, 303, (len(trials),), generator=random) / 360 * 100  # many ties
+
+        found = search("arm", {"rate": GRID} | axes, streams, trial)
+        assert said_of(asdict(found), tmp_path / "one.json") == ""
+
+
+def test_verify_finds_a_rate_that_is_not_the_best_without_executing(root, surveylab) -> None:
+    path = root / "book/tuning/demo/one.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"arm": ended([{"rate": 0.01}], [[60, 90, 80]])}), encoding="utf-8")
+    said = surveylab("verify", "--recompute-only")
+    assert said.code == 1
+    assert "book/tuning/demo/one.json: the search 'arm' keeps rate 0.01 for population 0" in said.out

@@ -24,7 +24,7 @@ from surveylab.claims import (
     read_replications,
     record,
 )
-from surveylab.claims.replications import ReplicatedChapter, replicated, shift
+from surveylab.claims.replications import ReplicatedChapter, design_of, replicated, shift
 from surveylab.press.console import short, table
 from surveylab.press.project import (
     Notebook,
@@ -276,6 +276,7 @@ class _Record:
         begun = run_record(executed)
         self.run.chapters[chapter] = ReplicatedChapter(
             edition=edition_of(project.claims.values(), chapter),
+            design=design_of(record.provenance_of(published)),
             tuning_seed=None if rates is None else rates[0],
             device=begun["device"],
             seconds=round(executed.seconds, 1),

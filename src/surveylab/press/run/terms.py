@@ -3,11 +3,14 @@
 Whoever sees a result may be tempted to ask another question: a smaller margin, another effect, a sentence
 that says the opposite. All may be right, and none may go unsaid. So a published chapter keeps the terms of
 its claims, and a term that changed since asks for an entry in the claim's `history` that was not there
-before, dated since. Nothing is executed, carried over or built until it is.
+before, dated since. Nothing is executed, carried over or built until it is. A claim that is gone, has another
+name or belongs to another chapter asks for an entry in `book/withdrawn.yml`. And editions are counted one by
+one: the seed of a publication follows from the edition, so that whoever could skip some could choose a seed.
 
 A chapter that was published before terms were kept has them in its evidence and cards, without the effect;
-of its history only the dates tell what is new. In a git checkout the versions that
-were committed before count too, so that a page and its record rewritten together are found as well.
+of its history only the dates tell what is new; claims that are gone, and editions, count only since terms
+are kept. In a git checkout the versions that were committed before count too, so that a page and its record
+rewritten together are found as well.
 """
 
 from __future__ import annotations
@@ -18,11 +21,13 @@ import subprocess
 import unicodedata
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from surveylab.claims import Claim, Evidence, record, render_markdown
+from surveylab.claims import Claim, Evidence, edition_of, record, render_markdown
 from surveylab.press.project import Notebook, Project
+from surveylab.press.run.withdrawn import Withdrawn, withdrawn
 
 #: The terms, and what to call each.
 TERMS = {
@@ -33,6 +38,11 @@ TERMS = {
     "statistic": "statistic",
     "margin": "margin",
     "says": "sentence",
+    "edition": "edition",
+    "primary": "`primary`",
+    "setting": "setting",
+    "covers": "list of covered statements",
+    "replicates": "number of planned replicates",
 }
 # Of these only the words count: quotes, dashes, emphasis and capitals are typography.
 _WORDED = ("effect", "says")
@@ -41,10 +51,16 @@ _WORDED = ("effect", "says")
 def terms_of(claims: Mapping[str, Claim]) -> dict[str, Any]:
     """The terms of claims, as a published chapter keeps them."""
     return {
-        id: {name: getattr(claim, name) for name in TERMS}
+        id: {name: _term(claim, name) for name in TERMS}
         | {"history": [[change.date, change.change] for change in claim.history]}
         for id, claim in sorted(claims.items())
     }
+
+
+def _term(claim: Claim, name: str) -> Any:
+    """A term as JSON gives it back."""
+    value = getattr(claim, name)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def silent_changes(
@@ -60,43 +76,101 @@ def silent_changes(
         whole_history: whether to look at every committed version; by default at the last.
 
     Returns:
-        A sentence for each claim, with what to write.
+        A sentence for each claim, with what to write; one for each edition that was skipped.
+
+    Raises:
+        WrongUse: `book/withdrawn.yml` has a mistake.
     """
     found: dict[str, str] = {}
-    versions = [notebook] if notebook is not None else []
-    for version in (*versions, *_committed(project.root, path, None if whole_history else 1)):
-        for id, said in _silent(project.claims_of(chapter), version):
+    claims = project.claims_of(chapter)
+    gone = [entry for entry in withdrawn(project) if entry.chapter == chapter]
+    committed = list(_committed(project.root, path, None if whole_history else 1))
+    versions = [*([notebook] if notebook is not None else []), *committed]
+    # Claims could be drafts, and editions were none, before the first publication that kept terms.
+    counted = max((n for n, v in enumerate(versions, 1) if record.provenance_of(v).get("terms")), default=0)
+    for number, version in enumerate(versions, 1):
+        for id, said in _silent(claims, version, editions=number <= counted):
             found.setdefault(id, said)
-    return list(found.values())
+    for version in versions[:counted]:
+        for id, said in _missing(chapter, claims, gone, version):
+            found.setdefault(id, said)
+    editions = [edition_of(claims.values(), chapter), *map(_edition, versions[:counted])]
+    return list(found.values()) + list(_skipped([e for e in editions if e is not None]))
 
 
-def _silent(claims: Mapping[str, Claim], notebook: Notebook) -> Iterator[tuple[str, str]]:
+def _edition(notebook: Notebook) -> int | None:
+    """The edition with which a chapter was published; None where that was not kept."""
+    kept = record.provenance_of(notebook).get("terms") or {}
+    editions = [terms.get("edition") for terms in kept.values()]
+    editions += [evidence.edition for evidence in _evidence(notebook).values()]
+    return max((edition for edition in editions if edition is not None), default=None)
+
+
+def _skipped(editions: list[int]) -> Iterator[str]:
+    """A sentence for each edition that does not follow on the one published before it; the last one first."""
+    for now, before in pairwise(editions):
+        if now > before + 1:
+            yield (
+                f"its edition was published as {before} and then {now}; editions are counted one by one, so "
+                f"write `edition: {before + 1}` in the claims that changed"
+            )
+
+
+def _missing(
+    chapter: str, claims: Mapping[str, Claim], gone: list[Withdrawn], notebook: Notebook
+) -> Iterator[tuple[str, str]]:
+    """Claims that were published and that the chapter does not have, and of which no entry tells."""
+    provenance = record.provenance_of(notebook)
+    since = _day_before(str(provenance.get("executed", "")))
+    evidence = _evidence(notebook)
+    told = {entry.claim for entry in gone if entry.date >= since}
+    for id in dict.fromkeys([*evidence, *(provenance.get("terms") or {})]):
+        if id not in claims and id not in told:
+            result = f" as {evidence[id].verdict}" if id in evidence else ""
+            today = datetime.now(UTC).date().isoformat()
+            yield (
+                id,
+                f"{id}: it was published{result} and is no claim of {chapter} any more; put it back, or add "
+                f"to `book/withdrawn.yml` `- {{claim: {id}, chapter: {chapter}, date: {today}, why: ..., "
+                "result: ...}`",
+            )
+
+
+def _evidence(notebook: Notebook) -> dict[str, Evidence]:
+    try:
+        return record.evidence_of(notebook)
+    except record.RecordError:
+        return {}
+
+
+def _silent(claims: Mapping[str, Claim], notebook: Notebook, *, editions: bool) -> Iterator[tuple[str, str]]:
     provenance = record.provenance_of(notebook)
     kept = provenance.get("terms") or {}
     since = _day_before(str(provenance.get("executed", "")))
-    try:
-        evidence = record.evidence_of(notebook)
-    except record.RecordError:
-        evidence = {}
+    evidence = _evidence(notebook)
     for id, claim in claims.items():
-        if id in kept:
-            before, known = dict(kept[id]), [tuple(entry) for entry in kept[id].get("history", ())]
-        elif id in evidence:
-            before = {name: getattr(evidence[id], name, None) for name in TERMS} | {
+        if id not in kept and id not in evidence:
+            continue
+        # What neither the evidence of an old publication nor its terms tell cannot be compared.
+        before: dict[str, Any] = {}
+        if id in evidence:
+            before = {name: getattr(evidence[id], name, None) for name in TERMS if name != "replicates"} | {
                 "says": _said_on_card(notebook, claim, evidence[id])
             }
-            known = []
-        else:
-            continue
+            left_out = () if editions else ("edition",)
+            before = {n: value for n, value in before.items() if value is not None and n not in left_out}
+        if id in kept:
+            before |= kept[id]
+        known = [tuple(entry) for entry in kept.get(id, {}).get("history", ())]
         new = [
             change
             for change in claim.history
             if change.date >= since and (change.date, change.change) not in known
         ]
         changed = [
-            f"its {word} was published as {_shown(before[name])} and is now {_shown(getattr(claim, name))}"
+            f"its {word} was published as {_shown(before[name])} and is now {_shown(_term(claim, name))}"
             for name, word in TERMS.items()
-            if before.get(name) is not None and not _same(name, before[name], getattr(claim, name))
+            if name in before and not _same(name, before[name], _term(claim, name))
         ]
         if changed and not new:
             today = datetime.now(UTC).date().isoformat()
@@ -123,7 +197,7 @@ def _said_on_card(notebook: Notebook, claim: Claim, evidence: Evidence) -> str |
 
 
 def _same(name: str, before: Any, now: Any) -> bool:
-    return _words(before) == _words(now) if name in _WORDED and now else bool(before == now)
+    return _words(before) == _words(now) if name in _WORDED and before and now else bool(before == now)
 
 
 def _words(text: str) -> list[str]:

@@ -108,7 +108,8 @@ def read_sweeps(chapter: str, path: Path) -> dict[str, Any]:
     """The searches of a chapter.
 
     Raises:
-        PressError: there are none, or they contradict themselves.
+        PressError: there are none, or they contradict themselves: a value that is kept is not the best of
+            its own sweep.
     """
     if not path.exists():
         raise PressError(f"{chapter}: nothing was tuned: it runs no arm of a comparison")
@@ -121,11 +122,52 @@ def read_sweeps(chapter: str, path: Path) -> dict[str, Any]:
             for stage in search["stages"]:
                 if [len(points) for points in stage["points"]] != [len(rows) for rows in stage["scores"]]:
                     raise PressError(f"{chapter}: the search '{name}' has not one score a point")
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
+            if wrong := _not_best(search):
+                raise PressError(f"{chapter}: the search '{name}' keeps {wrong}")
+    except (ValueError, AttributeError, LookupError, TypeError) as error:
         raise PressError(f"{chapter}: the lab left no readable search: {error!r}") from error
     if not searches:
         raise PressError(f"{chapter}: nothing was tuned: it runs no arm of a comparison")
     return dict(searches)
+
+
+# Scores are kept to six digits: means that differ by less may be those of either.
+_ROUNDING = 1e-6
+
+
+def _not_best(search: Mapping[str, Any]) -> str | None:
+    """What a search keeps that is not the best of its last stage, in words; None if all is.
+
+    Of the points that share all but the rate with the kept one, it must have the highest mean, and of equal
+    means the lowest rate. Which value of another axis is best is decided over all populations together.
+    """
+    last, best = search["stages"][-1], search["best"]
+    if not len(best) == len(last["points"]) == len(last["scores"]):
+        return f"{len(best)} points for {len(last['points'])} populations"
+    for number, (kept, points, rows) in enumerate(zip(best, last["points"], last["scores"], strict=True)):
+        at = f"{_named(kept)} for population {number}"
+        if kept not in points:
+            return f"{at}, which its last stage did not try"
+        means = {
+            point["rate"]: statistics.fmean(row)
+            for point, row in zip(points, rows, strict=True)
+            if _without_rate(point) == _without_rate(kept)
+        }
+        mean, top = means[kept["rate"]], max(means.values())
+        ahead = min(rate for rate, score in means.items() if score >= top - _ROUNDING / 1000)
+        if mean < top - _ROUNDING or (kept["rate"] > ahead and mean >= top - _ROUNDING / 1000):
+            return f"{at}, of mean score {mean:.6g}, though at rate {ahead:g} it is {means[ahead]:.6g}"
+    if len({_named(_without_rate(kept)) for kept in best}) > 1:
+        return "another value of what is no rate for each population, though these train together"
+    return None
+
+
+def _without_rate(point: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in point.items() if name != "rate"}
+
+
+def _named(point: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in point.items())
 
 
 def _shown(searches: dict[str, Any]) -> str:

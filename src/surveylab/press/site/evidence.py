@@ -22,10 +22,11 @@ from surveylab.claims import (
     statement_verdict,
     with_replications,
 )
-from surveylab.claims.replications import Repeats, Replicated, Replication, counting, repeats
+from surveylab.claims.replications import Repeats, Replicated, Replication, counting, design_of, repeats
 from surveylab.press.project import Notebook, PressError, Project
 from surveylab.press.review_text import Section, Sentence, chapters_of
 from surveylab.press.run.terms import silent_changes
+from surveylab.press.run.withdrawn import Withdrawn, withdrawn
 from surveylab.press.site.rendering import card_link
 
 UNEXAMINED = "missing"
@@ -53,6 +54,8 @@ class Findings:
         executed: When each chapter was executed.
         published: The same evidence as it was published.
         runs: The recorded replications.
+        withdrawn: Claims that were published and are no more.
+        designs: A hash of each chapter's code and learning rates; see `design_of`.
     """
 
     review: tuple[Section, ...]
@@ -61,6 +64,8 @@ class Findings:
     executed: Mapping[str, str] = field(default_factory=dict)
     published: Mapping[str, Evidence] = field(default_factory=dict)
     runs: tuple[Replication, ...] = ()
+    withdrawn: tuple[Withdrawn, ...] = ()
+    designs: Mapping[str, str] = field(default_factory=dict)
 
     def shown(self, evidence: Evidence) -> Evidence:
         """Published evidence as pages show it."""
@@ -72,7 +77,7 @@ class Findings:
         claim = None if evidence is None else self.claims.get(evidence.claim)
         if evidence is None or claim is None or not self.runs:
             return None
-        found = repeats(self.runs, claim, evidence, edition=self._edition(claim))
+        found = repeats(self.runs, claim, evidence, edition=self._edition(claim), design=self._design(claim))
         return found if found.runs else None
 
     def replications(self, id: str) -> list[tuple[Replication, Replicated]]:
@@ -80,10 +85,13 @@ class Findings:
         claim, evidence = self.claims[id], self.published.get(id)
         if evidence is None or not self.runs:
             return []
-        return counting(self.runs, claim, evidence, edition=self._edition(claim))
+        return counting(self.runs, claim, evidence, edition=self._edition(claim), design=self._design(claim))
 
     def _edition(self, claim: Claim) -> int:
         return edition_of(self.claims.values(), claim.chapter)
+
+    def _design(self, claim: Claim) -> str:
+        return self.designs.get(claim.chapter, "")
 
     def covering(self, statement: str) -> list[Claim]:
         """The claims that decide a statement of the review."""
@@ -186,9 +194,14 @@ def load_findings(root: Path, published: Iterable[str]) -> tuple[Findings, dict[
         for name, notebook in notebooks.items()
         if not name.startswith("full/")
     }
+    designs = {
+        name.removesuffix(".ipynb"): design_of(provenance_of(notebook))
+        for name, notebook in notebooks.items()
+        if not name.startswith("full/")
+    }
     try:
         runs = read_replications(book / "replications")
     except ReplicationError as error:
         raise PressError(f"book/{error}") from error
-    bare = Findings(review, claims, {}, executed, found, runs)
+    bare = Findings(review, claims, {}, executed, found, runs, withdrawn(project), designs)
     return replace(bare, evidence={id: bare.shown(e) for id, e in found.items()}), notebooks

@@ -28,6 +28,7 @@ from surveylab.press.run.freshness import (
 from surveylab.press.run.kernel import CELL_TIMEOUT, Executed, Outcome, make_task
 from surveylab.press.run.publish import data_of, run_record
 from surveylab.press.run.terms import silent_changes
+from surveylab.press.run.tune import read_sweeps
 from surveylab.press.verify.compare import compare, compare_outputs, machine_changes
 from surveylab.press.verify.report import Report, Rerun
 from surveylab.press.verify.retune import retune_all
@@ -182,9 +183,22 @@ def recompute(project: Project, chapter: str) -> tuple[list[str], Notebook | Non
     found += code_differences(project, chapter, state.notebook, text=True)
     found += contradictions(project, chapter, state.notebook)
     found += provenance_differences(state.notebook)
+    found += tuning_differences(project, chapter)
     if state.kind == REWORD and not found:
         found = [f"not fresh: {reason}" for reason in state.reasons]
     return list(dict.fromkeys(found)), state.notebook
+
+
+def tuning_differences(project: Project, chapter: str) -> list[str]:
+    """Where a kept learning rate does not follow from the sweep beside it; none for a chapter without any."""
+    path = project.tuning(chapter)
+    if not path.exists():
+        return []
+    try:
+        read_sweeps(chapter, path)
+    except PressError as error:
+        return [f"{project.shown(path)}: {str(error).removeprefix(f'{chapter}: ')}"]
+    return []
 
 
 def recompute_edition(project: Project, chapter: str) -> list[str]:

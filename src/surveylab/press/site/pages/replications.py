@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date, timedelta
 from math import fsum
 from typing import Any
 
-from surveylab.claims import LEVEL, Claim, Evidence, badge
+from surveylab.claims import FIRST_DESIGN_SEED, LEVEL, Claim, Evidence, badge
 from surveylab.claims.render import number, percent, with_unit
 from surveylab.claims.replications import Replicated, Replication
 from surveylab.press.site.evidence import Findings
 from surveylab.press.site.rendering import render
 
 _BINS = 10
+_EPOCH = date(1970, 1, 1)
 # The drawing is as wide as the column and so high, in px; its text keeps its size.
 _LEFT, _WIDTH = 10.0, 86.0  # per cent
 _TOP, _HEIGHT = 24.0, 260.0
@@ -77,11 +79,28 @@ def replications(findings: Findings) -> str:
         foretold_repeated=sum(r.found.repeats for r in foretold),
         expected=fsum(r.expected or 0.0 for r in foretold),
         uncounted=recorded - len(results),
+        missing=weeks_without(findings.runs),
         drawing=Drawing(bins) if bins else None,
         others=[
             _other(r) for r in sorted(results, key=lambda r: not r.found.opposite) if not r.found.repeats
         ],
     ).lstrip()
+
+
+def weeks_without(runs: Iterable[Replication]) -> list[str]:
+    """The weeks, by their first day, of which no run is recorded though one before and one after are.
+
+    Each week one run is made on the seed (days since 1970 // 7) mod 1000; which of them are committed is a
+    person's choice, and so a week left out is shown.
+    """
+    weeks = sorted({week for run in runs if (week := _week(run.date)) % FIRST_DESIGN_SEED == run.seed})
+    left_out = sorted(set(range(weeks[0], weeks[-1])) - set(weeks)) if weeks else []
+    return [(_EPOCH + timedelta(weeks=week)).isoformat() for week in left_out]
+
+
+def _week(day: str) -> int:
+    """The whole weeks from 1970 to a day."""
+    return (date.fromisoformat(day) - _EPOCH).days // 7
 
 
 def calibration(results: Iterable[tuple[float, bool]]) -> list[Bin]:
