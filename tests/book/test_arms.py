@@ -15,7 +15,6 @@ PUBLISHED = sorted((ROOT / "book").glob("*/*.ipynb"))
 UNTRAINED = "nothing is trained: it is measured at initialisation, or on given values"
 UNDER_WAY = "it measures training under way, whose end is not what it asks"
 SAME_RUNS = "its networks are those of another claim, which stores their arms"
-EARLIER = "it trains, and was published before arms were stored; its next edition has to store them"
 #: Experiments that store no arms, and why they need none. A new claim goes here only with a reason.
 WITHOUT = {
     "bn-statistics-error": UNTRAINED,
@@ -42,10 +41,6 @@ WITHOUT = {
     "cmp-bn-fast-photos": UNDER_WAY,
     "ln-recurrent-size": SAME_RUNS,
     "ln-recurrent-state": SAME_RUNS,
-    "in-transfer-light": EARLIER,
-    "in-transfer-front": EARLIER,
-    "in-transfer-batch-statistics": EARLIER,
-    "in-transfer-contrast": EARLIER,
 }
 
 
