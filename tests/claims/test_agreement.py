@@ -13,7 +13,7 @@ from example_claims import run
 from scipy import stats
 
 from surveylab.claims import Arm, Claim, Evidence, agreement, changed_verdict, outliers
-from surveylab.claims.reproduction import paired_p
+from surveylab.claims.reproduction import foreign, paired_p, relation
 
 Make = Callable[..., Claim]
 Draw = Callable[..., np.ndarray]
@@ -314,3 +314,75 @@ def test_what_is_kept_beside_the_values_is_compared_too(make: Make, draw: Draw) 
     dropped = dataclasses.replace(published, arms=None)
     message = compare(published, dropped, same_machine=True)
     assert message == "bn-fast: arms differs on the same machine: published 1 of them, now None"
+
+
+def test_the_values_of_another_seed_are_named_though_their_mean_is_the_same(make: Make, draw: Draw) -> None:
+    """Even the best of 50: the mean of a seed says nothing about its replicates."""
+    rng = np.random.default_rng(0)
+    for count in (1, 3, 15):
+        pairs = []
+        for n in range(count):
+            claim, values = make(id=f"claim-{n}", margin=1.0), 3 * rng.standard_normal((3, 8))
+            drawn = [3 * rng.standard_normal((3, 8)) for _ in range(50)]
+            best = max(drawn, key=lambda other: float(other.mean()))
+            pairs.append((run(claim, best), run(claim, values)))
+        said = foreign(pairs)
+        assert list(said) == [f"claim-{n}" for n in range(count)]
+        assert said["claim-0"].startswith(
+            "claim-0: these are not the values of seed 0: over the replicates of "
+        )
+        honest = [
+            (run(make(id=old.claim), np.add(new.values, rng.standard_normal((3, 8)))), new)
+            for old, new in pairs
+        ]
+        assert foreign(honest) == {}
+
+
+def a_chapter(
+    rng: np.random.Generator, make: Make, forged: int, recurrent: int, networks: int = 7
+) -> list[tuple[Evidence, Evidence]]:
+    """Claims on convolutional networks (spread 1 to 5, machine noise up to a third) and recurrent ones
+    (spread 6, noise 6.5); the first ones have values of another seed."""
+    template = run(make(unit="percentage points"), np.arange(24.0).reshape(3, 8))
+    pairs = []
+    for n in range(networks + recurrent):
+        noise, spread = (6.5, 6.0) if n >= networks else (0.0, float(rng.uniform(1, 5)))
+        noise = noise or float(rng.uniform(0.1, 0.33)) * spread
+        spread = max(spread, noise)
+        stay = np.sqrt(max(0.0, spread**2 - noise**2 / 2))
+        core, other = stay * rng.standard_normal((2, 3, 8))
+        shaken = [core, other if n < forged else core]
+        new, old = (part + noise / np.sqrt(2) * rng.standard_normal((3, 8)) for part in shaken)
+        base = dataclasses.replace(template, claim=f"claim-{n}")
+        pairs.append(tuple(dataclasses.replace(base, values=v.tolist()) for v in (old, new)))
+    return pairs  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("forged", "recurrent", "least", "most"),
+    [
+        (0, 0, 0.0, 0.0),  # honest
+        (0, 1, 0.0, 0.06),  # one recurrent claim among others, whose noise is as large as its spread
+        (0, 3, 0.0, 0.02),
+        (7, 0, 0.98, 1.0),  # all of another seed
+        (10, 3, 0.97, 1.0),
+        (1, 0, 0.6, 1.0),  # one
+        (3, 0, 0.85, 1.0),
+        (1, 3, 0.0, 0.1),  # its spread is less than the noise of its neighbours: what is not seen
+    ],
+)
+def test_how_often_a_chapter_is_said_to_have_values_of_another_seed(
+    forged: int, recurrent: int, least: float, most: float, make: Make
+) -> None:
+    rng = np.random.default_rng(5)
+    named = sum(bool(foreign(a_chapter(rng, make, forged, recurrent))) for _ in range(300))
+    assert least <= named / 300 <= most
+
+
+def test_counted_values_and_values_without_spread_have_no_correlation(make: Make) -> None:
+    signs = np.where(np.arange(24).reshape(3, 8) % 5, 1.0, -1.0)
+    sign = make(statistic="sign", unit="share of replicates", margin=0.25)
+    assert relation(run(sign, signs), run(sign, -signs)) is None
+    flat = run(make(), np.full((3, 8), 5.0))
+    assert relation(flat, run(make(), 5 + np.arange(24.0).reshape(3, 8))) is None
+    assert foreign([(flat, flat)]) == {}

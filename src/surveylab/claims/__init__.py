@@ -40,7 +40,7 @@ from surveylab.claims.replications import (
     ReplicationError,
     read_replications,
 )
-from surveylab.claims.reproduction import agreement, changed_verdict, outliers, same_values
+from surveylab.claims.reproduction import agreement, changed_verdict, foreign, outliers, same_values
 from surveylab.claims.seeds import FIRST_DESIGN_SEED, publication_seed
 from surveylab.claims.statements import (
     NOT_SEEN,
@@ -85,6 +85,7 @@ __all__ = [
     "edition_of",
     "evidence_of",
     "find_root",
+    "foreign",
     "judge",
     "load_claims",
     "outliers",

@@ -8,6 +8,14 @@ what rounding does has no direction. The differences d of the replicates then ha
     t = mean(d) / (sd(d) / √n),   n − 1 degrees of freedom,
 
 sees a shift that the spread of the replicates would hide, since what replicates share drops out of d.
+
+A mean of 0 does not show that the values are those of the same replicates: those of another seed have it too.
+But these have nothing to do with the published ones, and so the correlation r of the two runs over the
+replicates, taken within the populations, is 0. By Fisher's transformation
+
+    z = artanh(r),   standard error 1 / √(N − k − 2)   for N values in k populations,
+
+and the z of all experiments of a chapter that differ are averaged (`foreign`).
 """
 
 from __future__ import annotations
@@ -19,7 +27,7 @@ import numpy as np
 
 from surveylab.claims.evidence import Evidence
 from surveylab.claims.intervals import LEVEL, Array, standard_error
-from surveylab.claims.values import position
+from surveylab.claims.values import COUNTED, position
 
 #: A mean difference below this share of the margin decides nothing, and is passed over.
 NEGLIGIBLE_SHARE = 0.01
@@ -29,6 +37,15 @@ ERROR_FACTOR = 10.0
 NO_ERROR_SHARE = 1e-3
 # Beside so many claims that agree to the digit, for each one that does not, the machine is no explanation.
 AGREEING_FOR_EACH = 3
+#: A correlation counts as at most this much: a few claims that hardly move must not speak for the others.
+MOST = 0.9
+#: The one-sided 1 % point of the normal distribution.
+CLEARLY = 2.326
+# How much the z of two claims of a chapter may have in common: they often share networks.
+SHARED = 0.5
+# The replicates of one claim among others: below the first r they are unrelated, from the second on of one
+# seed, however noisy, from the third on closely related.
+UNRELATED, SOMEWHAT, RELATED = 0.2, 0.35, 0.8
 
 
 def agreement(published: Evidence, again: Evidence, *, same_machine: bool, comparisons: int) -> str | None:
@@ -109,6 +126,80 @@ def outliers(pairs: Sequence[tuple[Evidence, Evidence]]) -> dict[str, str]:
         "to the digit"
         for old, new in moved
     }
+
+
+def relation(published: Evidence, again: Evidence) -> float | None:
+    """The correlation of two runs of an experiment over its replicates, within the populations.
+
+    None where it says nothing: the values are counted (−1, 0 and 1 only), have no spread or another shape.
+    """
+    before, now = np.asarray(published.values, dtype=float), np.asarray(again.values, dtype=float)
+    if before.shape != now.shape or before.ndim != 2 or published.statistic in COUNTED:
+        return None
+    a, b = (values - values.mean(axis=1, keepdims=True) for values in (before, now))
+    rounding = 1e-9 * max(float(np.abs(before).max()), float(np.abs(now).max()))
+    if min(float(a.std()), float(b.std())) <= rounding:
+        return None
+    return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
+
+
+def foreign(pairs: Sequence[tuple[Evidence, Evidence]]) -> dict[str, str]:
+    """The claims of a chapter whose published values are not those of the seed that they name.
+
+    Over all experiments that differ, the average of Fisher's z must be above 0 at 1 %, one-sided; that
+    claims of a chapter share networks is allowed for by a correlation of 0.5 between their z. And a claim is
+    named by itself if its r is below 0.2 while at least three others have 0.8 or more. Training may amplify
+    rounding so far that little of a replicate is left, as in recurrent networks. So it is passed over if
+    another claim in the same unit, with an r of 0.35 or more, has differences with at least half the spread.
+
+    Args:
+        pairs: The published and the new evidence of each claim of a chapter.
+
+    Returns:
+        A sentence by claim.
+    """
+    moved = {
+        old.claim: (old, new, r)
+        for old, new in pairs
+        if old.kind == new.kind == "experiment" and not same_values(old, new)
+        if (r := relation(old, new)) is not None
+    }
+    if not moved:
+        return {}
+    count = len(moved)
+    z = np.array([np.arctanh(np.clip(r, -MOST, MOST)) for _, _, r in moved.values()])
+    freedom = np.array(
+        [max(1, np.size(old.values) - len(old.values or ()) - 2) for old, _, _ in moved.values()]
+    )
+    error = float(np.sqrt((1 / freedom).mean() * (SHARED + (1 - SHARED) / count)))
+    if float(z.mean()) <= CLEARLY * error:
+        return {
+            name: f"{name}: these are not the values of seed {old.seed}: over the replicates of the {count} "
+            f"experiments that differ, the published values and those of a second run correlate by "
+            f"{np.tanh(z.mean()):.2f} on average, not clearly more than 0 (here by {r:.2f})"
+            for name, (old, _, r) in moved.items()
+        }
+    found = {}
+    for name, (old, new, r) in moved.items():
+        others = [other for key, other in moved.items() if key != name]
+        close = sum(other[2] >= RELATED for other in others)
+        noise = _noise(old, new)
+        noisy = any(
+            a.unit == old.unit and relates >= SOMEWHAT and _noise(a, b) >= noise / 2
+            for a, b, relates in others
+        )
+        if r < UNRELATED and close >= AGREEING_FOR_EACH and not noisy:
+            found[name] = (
+                f"{name}: these are not the values of seed {old.seed}: over the replicates they correlate by "
+                f"{r:.2f} with those of a second run, while {close} other experiments of the chapter have "
+                f"{RELATED} or more"
+            )
+    return found
+
+
+def _noise(published: Evidence, again: Evidence) -> float:
+    """The standard deviation of the differences of the replicates."""
+    return float((np.asarray(again.values) - np.asarray(published.values)).std())
 
 
 def _measured(published: Evidence, again: Evidence) -> str | None:
@@ -234,4 +325,4 @@ def _opposite(published: Evidence, again: Evidence) -> bool:
     return {published.verdict, again.verdict} == {"supported", "contradicted"}
 
 
-__all__ = ["agreement", "changed_verdict", "outliers", "paired_p", "same_values"]
+__all__ = ["agreement", "changed_verdict", "foreign", "outliers", "paired_p", "relation", "same_values"]

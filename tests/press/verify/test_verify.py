@@ -402,3 +402,16 @@ def test_an_interrupted_verification_leaves_what_it_found(root, surveylab, tmp_p
     assert left["complete"] is False and len(left["waiting"]) == 1
     assert {claim["claim"] for claim in left["claims"]} == {"tiny-gain", "tiny-exact", "tiny-paper"}
     assert "Not finished" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_values_of_another_seed_under_another_processors_name_are_named(root, page):
+    """Consistent in themselves, and with the mean that was asked for: only the replicates tell."""
+    published, again = read(page), read(page)
+    output = card(published, "tiny-gain")["metadata"]["surveylab"]
+    output["values"] = [row[::-1] for row in output["values"]]  # the same mean to the digit
+    for found in published["cells"][3]["outputs"]:
+        found["metadata"]["surveylab"]["run"]["machine"]["processor"] = "another"
+    runs = {"demo/one": Executed("demo/one", json.dumps(again), 1.0)}
+    (row, *_) = comparison.compare(Project(root), {"demo/one": published}, runs)
+    assert row.difference is not None
+    assert row.difference.startswith("tiny-gain: these are not the values of seed 0")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from surveylab.claims import Evidence, agreement, changed_verdict, outliers, record, same_values
+from surveylab.claims import Evidence, agreement, changed_verdict, foreign, outliers, record, same_values
 from surveylab.press.console import short
 from surveylab.press.project import Notebook, Project
 from surveylab.press.run.fingerprint import library_packages
@@ -47,7 +47,10 @@ def compare(
     judged = [(chapter, id) for chapter in runs for id in before[chapter] | after[chapter]]
     either = [after.get(chapter, {}) | before[chapter] for chapter in published]
     comparisons = max(1, sum(e.kind != "source" for found in either for e in found.values()))
-    apart = {chapter: outliers(_pairs(before[chapter], after[chapter])) for chapter in runs}
+    apart = {}
+    for chapter in runs:
+        pairs = _pairs(before[chapter], after[chapter])
+        apart[chapter] = foreign(pairs) | outliers(pairs)
     rows = []
     for chapter, id in judged:
         old, new = before[chapter].get(id), after[chapter].get(id)
