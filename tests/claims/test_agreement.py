@@ -12,7 +12,7 @@ import pytest
 from example_claims import run
 from scipy import stats
 
-from surveylab.claims import Arm, Claim, Evidence, agreement, changed_verdict, outliers
+from surveylab.claims import Arm, Claim, Evidence, agreement, changed_reason, changed_verdict, outliers
 from surveylab.claims.reproduction import foreign, paired_p, relation
 
 Make = Callable[..., Claim]
@@ -386,3 +386,131 @@ def test_counted_values_and_values_without_spread_have_no_correlation(make: Make
     flat = run(make(), np.full((3, 8), 5.0))
     assert relation(flat, run(make(), 5 + np.arange(24.0).reshape(3, 8))) is None
     assert foreign([(flat, flat)]) == {}
+
+
+def whole(make: Make, draw: Draw) -> Evidence:
+    """A claim with all that is kept beside its values."""
+    score = draw(97.0, 1.0)
+    arms = {
+        name: Arm(
+            values=(score + n).tolist(),
+            loss=draw(0.1, 0.01).tolist(),
+            accuracy=np.clip(draw(96.0), 0, 100).tolist(),
+            curve=CURVE,
+            chance=10.0,
+        )
+        for n, name in enumerate(("BN", "LN"))
+    }
+    return run(
+        make(),
+        draw(5.0),
+        arms=arms,
+        clusters=[[f"style {r % 4}" for r in range(8)]] * 3,
+        guard={0.5: draw(5.0)[0], 2.0: draw(5.0)[1]},
+        scope_map=[({"width": 8}, draw(4.0)[0]), ({"width": 16}, draw(5.0)[0])],
+    )
+
+
+def with_arm(evidence: Evidence, **changes: Any) -> Evidence:
+    assert evidence.arms is not None
+    arms = evidence.arms | {"BN": dataclasses.replace(evidence.arms["BN"], **changes)}
+    return dataclasses.replace(evidence, arms=arms)
+
+
+def with_cell(evidence: Evidence, part: str, **changes: Any) -> Evidence:
+    cells = getattr(evidence, part)
+    return dataclasses.replace(evidence, **{part: [dataclasses.replace(cells[0], **changes), *cells[1:]]})
+
+
+FORGED_BESIDE: dict[str, Callable[[Evidence], Evidence]] = {
+    "arms, BN, values": lambda e: with_arm(e, values=np.add(e.arms["BN"].values, 0.8).tolist()),  # type: ignore[index]
+    "arms, BN, loss": lambda e: with_arm(e, loss=np.multiply(e.arms["BN"].loss, 0.5).tolist()),  # type: ignore[index]
+    "arms, BN, curve at step 1": lambda e: with_arm(e, curve=[[1.0, 8.0], *CURVE[1:]]),
+    "arms, BN, steps": lambda e: with_arm(e, curve=[[0.5, 0.8], *CURVE[1:]]),
+    "arms, BN, what it keeps": lambda e: with_arm(e, accuracy=None),
+    "arms, BN, chance": lambda e: with_arm(e, chance=5.0),
+    "arms": lambda e: dataclasses.replace(e, arms=None),
+    "guard at budget 0.5": lambda e: with_cell(e, "guard", values=np.add(e.guard[0].values, 2.0).tolist()),  # type: ignore[index]
+    "guard, 0, 0, budget": lambda e: with_cell(e, "guard", at={"budget": 0.99}),
+    "map at width 8": lambda e: with_cell(e, "map", values=np.add(e.map[0].values, 2.0).tolist()),  # type: ignore[index]
+    "map": lambda e: dataclasses.replace(e, map=None),
+    "clusters, 0, 0": lambda e: dataclasses.replace(
+        e,
+        clusters=[["another", *e.clusters[0][1:]], *e.clusters[1:]],  # type: ignore[index]
+    ),
+}
+
+
+@pytest.mark.parametrize("where", FORGED_BESIDE)
+def test_what_is_kept_beside_the_values_is_compared_on_another_machine(
+    where: str, make: Make, draw: Draw
+) -> None:
+    again = whole(make, draw)
+    moved = dataclasses.replace(again, values=amplified(np.asarray(again.values), 0.5).tolist())
+    assert compare(moved, again, same_machine=False) is None
+    message = compare(FORGED_BESIDE[where](moved), again, same_machine=False)
+    assert message is not None
+    assert message.startswith(f"bn-fast: {where}")
+
+
+def test_arms_that_another_machine_moves_are_no_alarm(make: Make, draw: Draw) -> None:
+    again = whole(make, draw)
+    for seed in range(20):
+        assert again.arms is not None
+        arm = again.arms["BN"]
+        moved = with_arm(
+            again,
+            values=amplified(np.asarray(arm.values), 0.5, seed).tolist(),
+            loss=amplified(np.asarray(arm.loss), 0.01, seed).tolist(),
+            curve=[[step, loss * 1.1] for step, loss in CURVE],
+        )
+        assert compare(moved, again, same_machine=False) is None
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda e: with_arm(e, loss=[[0.1001, *e.arms["BN"].loss[0][1:]], *e.arms["BN"].loss[1:]]),
+        lambda e: with_arm(e, curve=[*CURVE[:-1], [8.0, 0.11]]),
+        lambda e: with_cell(e, "map", values=[4.5, *e.map[0].values[1:]]),
+    ],
+    ids=["a loss", "a curve", "a cell"],
+)
+def test_where_the_values_are_equal_so_is_what_is_kept_beside_them(
+    forge: Callable[[Evidence], Evidence], make: Make, draw: Draw
+) -> None:
+    """A last digit would be enough; no test by chance sees as little."""
+    again = whole(make, draw)
+    forged = forge(again)
+    assert compare(forged, again, same_machine=False) is None
+    message = agreement(forged, again, same_machine=False, comparisons=11, same_sums=True)
+    assert message is not None
+    assert "differs where the values are equal: published " in message
+
+
+def test_an_arm_that_no_longer_counts_as_trained_is_said_and_is_no_alarm(make: Make, draw: Draw) -> None:
+    """The curve lies near the limit: another machine decides it otherwise, and the interval is the same."""
+
+    def arms(late: float) -> dict[str, Arm]:
+        curve = [[float(step), 1.0 - 0.1 * min(step, 6) - late * max(step - 6, 0)] for step in range(1, 9)]
+        return {"BN": Arm(values=draw(97.0).tolist(), curve=curve)}
+
+    trained, late = (run(make(), draw(5.0), arms=arms(x)) for x in (0.0, 0.03))
+    assert (trained.verdict, late.verdict, late.reason) == ("supported", "inconclusive", "undertrained")
+    for published, again in ((trained, late), (late, trained)):
+        assert changed_verdict(published, again) is not None
+        assert compare(published, again, same_machine=False) is None
+    # The interval's own verdict changed too: that is an alarm.
+    other = run(make(), draw(0.0, 0.1), arms=arms(0.0))
+    message = compare(late, other, same_machine=False)
+    assert message is not None
+    assert "is now negligible" in message
+
+
+def test_a_reason_that_changed_is_said(make: Make, draw: Draw) -> None:
+    published = dataclasses.replace(run(make(), draw(5.0)), verdict="inconclusive", reason="undertrained")
+    again = dataclasses.replace(published, reason="a matter of budget")
+    assert changed_reason(published, again) == (
+        "it was published as inconclusive because: undertrained, and is now: a matter of budget"
+    )
+    assert changed_reason(published, published) is None

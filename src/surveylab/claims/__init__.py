@@ -40,7 +40,14 @@ from surveylab.claims.replications import (
     ReplicationError,
     read_replications,
 )
-from surveylab.claims.reproduction import agreement, changed_verdict, foreign, outliers, same_values
+from surveylab.claims.reproduction import (
+    agreement,
+    changed_reason,
+    changed_verdict,
+    foreign,
+    outliers,
+    same_values,
+)
 from surveylab.claims.seeds import FIRST_DESIGN_SEED, publication_seed
 from surveylab.claims.statements import (
     NOT_SEEN,
@@ -78,6 +85,7 @@ __all__ = [
     "agreement",
     "badge",
     "because",
+    "changed_reason",
     "changed_verdict",
     "chapters",
     "claims_files",

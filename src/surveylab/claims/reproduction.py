@@ -26,11 +26,16 @@ from typing import Any
 import numpy as np
 
 from surveylab.claims.evidence import Evidence
-from surveylab.claims.intervals import LEVEL, Array, standard_error
+from surveylab.claims.intervals import LEVEL, Array, estimate, standard_error
+from surveylab.claims.reasons import BUDGET, UNDERTRAINED
 from surveylab.claims.values import COUNTED, position
+from surveylab.claims.verdict import decide
 
 #: A mean difference below this share of the margin decides nothing, and is passed over.
 NEGLIGIBLE_SHARE = 0.01
+#: By how much a learning curve may differ elsewhere, of its range, and a baseline's score, of itself.
+CURVE_SHARE, BASELINE_SHARE = 0.25, 0.02
+ARM_PARTS = ("values", "loss", "accuracy", "curve", "baseline", "chance")
 #: By how much the largest error of an identity may differ elsewhere: one order of magnitude.
 ERROR_FACTOR = 10.0
 #: Below this share of its tolerance an error counts as none.
@@ -48,18 +53,24 @@ SHARED = 0.5
 UNRELATED, SOMEWHAT, RELATED = 0.2, 0.35, 0.8
 
 
-def agreement(published: Evidence, again: Evidence, *, same_machine: bool, comparisons: int) -> str | None:
+def agreement(
+    published: Evidence, again: Evidence, *, same_machine: bool, comparisons: int, same_sums: bool = False
+) -> str | None:
     """Whether a second run of a claim reproduces the published one.
 
     On the same versions and processor all values must be equal to the last digit. Elsewhere:
 
     - an experiment: the differences of its replicates have mean 0 by a paired t-test at 1 %, divided by the
-      number of comparisons. A mean difference below a hundredth of the margin is passed over;
+      number of comparisons. A mean difference below a hundredth of the margin is passed over. So it is for
+      each arm's scores, losses and accuracies, for the guard and for the scope map, all of which count as
+      comparisons. Clusters, and which arms and settings there are, are equal; a learning curve is within a
+      quarter of its range;
     - an identity: the same verdict, and the same order of magnitude of the largest error;
     - a source: the same verdict.
 
     A verdict that changed fails if it was firm (`surveylab.claims.firmness`: 0.9 or more), or did not follow
-    from an interval, or is now the opposite; `changed_verdict` says it in any case. A measurement of time
+    from an interval, or is now the opposite; `changed_verdict` says it in any case. It does not fail if both
+    intervals give the same and only arms or budgets overruled one (`only_the_reason`). A measurement of time
     never repeats to the digit, anywhere: its verdict may change where it was not firm or where the estimate
     moved by less than the margin, and never to the opposite.
 
@@ -68,6 +79,8 @@ def agreement(published: Evidence, again: Evidence, *, same_machine: bool, compa
         again: The evidence of the second run.
         same_machine: Whether versions and processor are those of the published run.
         comparisons: How many claims are compared at once (Bonferroni).
+        same_sums: Whether the chapter's experiments agree to the digit, on whatever machine: then what is
+            kept beside equal values must be equal too.
 
     Returns:
         None if it is reproduced, else a sentence that says what differs.
@@ -84,7 +97,9 @@ def agreement(published: Evidence, again: Evidence, *, same_machine: bool, compa
     if published.kind == "source":
         changed = changed_verdict(published, again)
         return f"{name}: {changed}" if changed else None
-    difference = _equal(published, again) if same_machine else _near(published, again, comparisons)
+    exact = same_machine or (same_sums and published.kind == "experiment" and same_values(published, again))
+    where = "on the same machine" if same_machine else "where the values are equal"
+    difference = _equal(published, again, where) if exact else _near(published, again, comparisons)
     return f"{name}: {difference}" if difference else None
 
 
@@ -95,6 +110,33 @@ def changed_verdict(published: Evidence, again: Evidence) -> str | None:
     firm = "" if published.firmness is None else f" (its firmness was {published.firmness:.2f})"
     opposite = ", the opposite" if _opposite(published, again) else ""
     return f"the verdict was published as {published.verdict}{firm} and is now {again.verdict}{opposite}"
+
+
+def changed_reason(published: Evidence, again: Evidence) -> str | None:
+    """A sentence about a reason that is not the published one, where the verdict is; None if it is."""
+    if published.verdict != again.verdict or published.reason == again.reason:
+        return None
+    return f"it was published as {published.verdict} because: {published.reason}, and is now: {again.reason}"
+
+
+def only_the_reason(published: Evidence, again: Evidence) -> bool:
+    """Whether both intervals give the same verdict, and only arms or budgets overruled it in one run.
+
+    Firmness is about the interval: how often an arm near the limit counts as trained it does not say.
+    """
+    verdicts = [_by_interval(evidence) for evidence in (published, again)]
+    overruled = any(evidence.reason in (UNDERTRAINED, BUDGET) for evidence in (published, again))
+    return overruled and verdicts[0] is not None and verdicts[0] == verdicts[1]
+
+
+def _by_interval(evidence: Evidence) -> str | None:
+    """What the interval alone gives; None without one."""
+    if None in (evidence.low, evidence.high, evidence.margin, evidence.direction, evidence.statistic):
+        return None
+    assert evidence.low is not None and evidence.high is not None and evidence.margin is not None
+    assert evidence.direction is not None and evidence.statistic is not None
+    means = [estimate(row, evidence.statistic) for row in np.atleast_2d(np.asarray(evidence.values))]
+    return decide(evidence.low, evidence.high, means, margin=evidence.margin, direction=evidence.direction)
 
 
 def same_values(published: Evidence, again: Evidence) -> bool:
@@ -215,7 +257,7 @@ def _measured(published: Evidence, again: Evidence) -> str | None:
     )
 
 
-def _equal(published: Evidence, again: Evidence) -> str | None:
+def _equal(published: Evidence, again: Evidence, place: str) -> str | None:
     """What is not equal to the last digit: the values, and all that is kept beside them."""
     before, now = np.asarray(published.values), np.asarray(again.values)
     if before.shape != now.shape:
@@ -230,7 +272,7 @@ def _equal(published: Evidence, again: Evidence) -> str | None:
     old, new = published.to_metadata(), again.to_metadata()
     for part in ("clusters", "arms", "guard", "map"):
         for where, was, is_now in _unequal(old[part], new[part], part):
-            return f"{where} differs on the same machine: published {was}, now {is_now}"
+            return f"{where} differs {place}: published {was}, now {is_now}"
     verdict = changed_verdict(published, again)
     return f"{verdict} from equal values" if verdict else None
 
@@ -262,13 +304,89 @@ def _near(published: Evidence, again: Evidence, comparisons: int) -> str | None:
     before, now = np.asarray(published.values), np.asarray(again.values)
     if before.shape != now.shape:
         return f"published with values of shape {before.shape}, now of shape {now.shape}"
-    if verdict and (_opposite(published, again) or published.firm is not False):
+    firm = published.firm is not False and not only_the_reason(published, again)
+    if verdict and (_opposite(published, again) or firm):
         return f"{verdict}; {_moved(published, again)}"
-    p = paired_p(before.ravel(), now.ravel(), tolerance=NEGLIGIBLE_SHARE * (published.margin or 0.0))
-    if p >= (1 - LEVEL) / comparisons:
-        return None
-    test = f"paired t-test, p = {p:.1e}, {comparisons} compared"
-    return f"{_moved(published, again)}, by more than chance ({test})"
+    if unlike := _not_alike(published, again):
+        return unlike
+    tolerance = NEGLIGIBLE_SHARE * (published.margin or 0.0)
+    beside = list(_beside(published, again, tolerance))
+    compared = comparisons * (1 + len(beside))
+    p = paired_p(before.ravel(), now.ravel(), tolerance=tolerance)
+    if p < (1 - LEVEL) / compared:
+        test = f"paired t-test, p = {p:.1e}, {compared} compared"
+        return f"{_moved(published, again)}, by more than chance ({test})"
+    for where, old, new, least in beside:
+        p = paired_p(old, new, tolerance=least)
+        if p < (1 - LEVEL) / compared:
+            return (
+                f"{where}: the replicates differ on average by {(new - old).mean():+.3g}, by more than "
+                f"chance (paired t-test, p = {p:.1e}, {compared} compared)"
+            )
+    return None
+
+
+def _not_alike(published: Evidence, again: Evidence) -> str | None:
+    """What of that which is kept beside the values differs, though no rounding moves it.
+
+    These are the clusters; which arms, budgets and settings there are; and of an arm what it keeps, the steps
+    of its curve, chance and the baseline's name. A curve is a mean over the replicates and has no spread of
+    its own: at each step it may differ by a quarter of its range.
+    """
+    for where, was, is_now in _unequal(_frame(published), _frame(again), ""):
+        return f"{where.removeprefix(', ')} differs: published {was}, now {is_now}"
+    for name, arm in (published.arms or {}).items():
+        other = (again.arms or {})[name]
+        if arm.curve is not None and other.curve is not None:
+            before, now = (np.asarray(curve)[:, 1] for curve in (arm.curve, other.curve))
+            apart = int(np.abs(now - before).argmax())
+            if abs(now[apart] - before[apart]) > CURVE_SHARE * max(np.ptp(before), np.ptp(now)):
+                return (
+                    f"arms, {name}, curve at step {arm.curve[apart][0]:g}: published {before[apart]:.3g}, "
+                    f"now {now[apart]:.3g}"
+                )
+        if arm.baseline is not None and other.baseline is not None:
+            was, now_is = arm.baseline.score, other.baseline.score
+            if abs(was - now_is) > BASELINE_SHARE * max(abs(was), abs(now_is)):
+                return f"arms, {name}, baseline: published {was:.4g}, now {now_is:.4g}"
+    return None
+
+
+def _frame(evidence: Evidence) -> dict[str, Any]:
+    """Of what is kept beside the values that which rounding does not move, nested as it is."""
+    arms = {
+        name: {
+            "what it keeps": [part for part in ARM_PARTS if getattr(arm, part) is not None],
+            "steps": None if arm.curve is None else [step for step, _ in arm.curve],
+            "baseline": None if arm.baseline is None else arm.baseline.name,
+            "chance": arm.chance,
+        }
+        for name, arm in (evidence.arms or {}).items()
+    }
+    cells = {
+        part: [(cell.at, len(cell.values)) for cell in getattr(evidence, part) or ()]
+        for part in ("guard", "map")
+    }
+    return {"clusters": evidence.clusters, "arms": arms, **cells}
+
+
+def _beside(
+    published: Evidence, again: Evidence, tolerance: float
+) -> Iterator[tuple[str, Array, Array, float]]:
+    """What has values by replicate beside the claim's own: where, before, now, and what is passed over."""
+    for name, arm in (published.arms or {}).items():
+        for part in ("values", "loss", "accuracy"):
+            before, now = getattr(arm, part), getattr((again.arms or {})[name], part)
+            if before is not None:
+                old, new = np.ravel(before), np.ravel(now)
+                yield f"arms, {name}, {part}", old, new, NEGLIGIBLE_SHARE * float(old.std())
+    for part in ("guard", "map"):
+        for cell, other in zip(getattr(published, part) or (), getattr(again, part) or (), strict=True):
+            yield f"{part} at {_at(cell.at)}", np.asarray(cell.values), np.asarray(other.values), tolerance
+
+
+def _at(setting: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in setting.items())
 
 
 def _other_magnitude(published: Evidence, again: Evidence) -> str | None:
@@ -325,4 +443,14 @@ def _opposite(published: Evidence, again: Evidence) -> bool:
     return {published.verdict, again.verdict} == {"supported", "contradicted"}
 
 
-__all__ = ["agreement", "changed_verdict", "foreign", "outliers", "paired_p", "relation", "same_values"]
+__all__ = [
+    "agreement",
+    "changed_reason",
+    "changed_verdict",
+    "foreign",
+    "only_the_reason",
+    "outliers",
+    "paired_p",
+    "relation",
+    "same_values",
+]

@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from surveylab.claims import Evidence, agreement, changed_verdict, foreign, outliers, record, same_values
+from surveylab.claims import (
+    Evidence,
+    agreement,
+    changed_reason,
+    changed_verdict,
+    foreign,
+    outliers,
+    record,
+    same_values,
+)
 from surveylab.press.console import short
 from surveylab.press.project import Notebook, Project
 from surveylab.press.run.fingerprint import library_packages
@@ -47,9 +56,10 @@ def compare(
     judged = [(chapter, id) for chapter in runs for id in before[chapter] | after[chapter]]
     either = [after.get(chapter, {}) | before[chapter] for chapter in published]
     comparisons = max(1, sum(e.kind != "source" for found in either for e in found.values()))
-    apart = {}
+    apart, repeats = {}, {}
     for chapter in runs:
         pairs = _pairs(before[chapter], after[chapter])
+        repeats[chapter] = _repeats(pairs)
         apart[chapter] = foreign(pairs) | outliers(pairs)
     rows = []
     for chapter, id in judged:
@@ -62,10 +72,12 @@ def compare(
             difference = f"{id} is missing in the chapter as {side}"
         else:
             same = record.same_machine(run_old, run_new)
-            difference = agreement(old, new, same_machine=same, comparisons=comparisons)
+            difference = agreement(
+                old, new, same_machine=same, comparisons=comparisons, same_sums=repeats[chapter]
+            )
             if not same:
                 difference = difference or apart[chapter].get(id)
-            if difference is None and (changed := changed_verdict(old, new)):
+            if difference is None and (changed := changed_verdict(old, new) or changed_reason(old, new)):
                 remark = f"{id}: {changed}"
         cause = None
         if difference is not None:
@@ -79,6 +91,14 @@ def _pairs(before: Mapping[str, Evidence], after: Mapping[str, Evidence]) -> lis
     return [(old, after[id]) for id, old in before.items() if id in after]
 
 
+def _repeats(pairs: list[tuple[Evidence, Evidence]]) -> bool:
+    """Whether every experiment agrees to the digit, but for those that are named as outliers anyway."""
+    experiments = [pair for pair in pairs if pair[0].kind == pair[1].kind == "experiment"]
+    named = outliers(experiments)
+    honest = [(old, new) for old, new in experiments if old.claim not in named]
+    return bool(honest) and all(same_values(old, new) for old, new in honest)
+
+
 def compare_outputs(project: Project, published: Notebook, executed: Executed) -> list[str]:
     """What a second execution shows otherwise, besides cards.
 
@@ -87,11 +107,8 @@ def compare_outputs(project: Project, published: Notebook, executed: Executed) -
     """
     again = json.loads(executed.notebook)
     before, after = record.evidence_of(published), record.evidence_of(again)
-    pairs = [pair for pair in _pairs(before, after) if pair[0].kind == "experiment"]
-    named = outliers(pairs)
-    honest = [(old, new) for old, new in pairs if old.claim not in named]
     same = record.same_machine(record.run_of(published) or {}, record.run_of(again) or {})
-    repeats = same or (bool(honest) and all(same_values(old, new) for old, new in honest))
+    repeats = same or _repeats(_pairs(before, after))
     timed = timed_cells(published, library_packages(project))
     return differences(published, again, Rule(repeats, same, widest(before), frozenset(timed)))
 
