@@ -492,7 +492,7 @@ def test_an_arm_that_no_longer_counts_as_trained_is_said_and_is_no_alarm(make: M
     """The curve lies near the limit: another machine decides it otherwise, and the interval is the same."""
 
     def arms(late: float) -> dict[str, Arm]:
-        curve = [[float(step), 1.0 - 0.1 * min(step, 6) - late * max(step - 6, 0)] for step in range(1, 9)]
+        curve = [[float(step), 1.0 - 0.1 * min(step, 5) - late * (step > 6)] for step in range(1, 9)]
         return {"BN": Arm(values=draw(97.0).tolist(), curve=curve)}
 
     trained, late = (run(make(), draw(5.0), arms=arms(x)) for x in (0.0, 0.03))

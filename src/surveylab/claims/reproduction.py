@@ -210,9 +210,8 @@ def foreign(pairs: Sequence[tuple[Evidence, Evidence]]) -> dict[str, str]:
         return {}
     count = len(moved)
     z = np.array([np.arctanh(np.clip(r, -MOST, MOST)) for _, _, r in moved.values()])
-    freedom = np.array(
-        [max(1, np.size(old.values) - len(old.values or ()) - 2) for old, _, _ in moved.values()]
-    )
+    shapes = [np.shape(np.asarray(old.values)) for old, _, _ in moved.values()]
+    freedom = np.array([max(1, populations * (n - 1) - 2) for populations, n in shapes])
     error = float(np.sqrt((1 / freedom).mean() * (SHARED + (1 - SHARED) / count)))
     if float(z.mean()) <= CLEARLY * error:
         return {
@@ -346,9 +345,9 @@ def _not_alike(published: Evidence, again: Evidence) -> str | None:
                     f"now {now[apart]:.3g}"
                 )
         if arm.baseline is not None and other.baseline is not None:
-            was, now_is = arm.baseline.score, other.baseline.score
-            if abs(was - now_is) > BASELINE_SHARE * max(abs(was), abs(now_is)):
-                return f"arms, {name}, baseline: published {was:.4g}, now {now_is:.4g}"
+            score, other_score = arm.baseline.score, other.baseline.score
+            if abs(score - other_score) > BASELINE_SHARE * max(abs(score), abs(other_score)):
+                return f"arms, {name}, baseline: published {score:.4g}, now {other_score:.4g}"
     return None
 
 

@@ -496,3 +496,17 @@ def test_a_summary_is_held_to_the_evidence(root, surveylab):
     said = surveylab("verify", "--recompute-only")
     assert said.code == 1
     assert "summary: line: published '| `two-2` | ✗ contradicted" in said.out
+
+
+@pytest.mark.parametrize("kind", ["text/html", "image/svg+xml", "application/javascript"])
+def test_a_summary_shows_nothing_besides(root, surveylab, kind):
+    """Jupyter shows these before the text, which alone follows from the evidence."""
+
+    def add(content: Any) -> None:
+        (summary,) = shown(content, "summary")
+        summary["data"][kind] = "all claims are supported"
+
+    change(root, add)
+    said = surveylab("verify", "--recompute-only")
+    assert said.code == 1
+    assert f"summary: it also shows {kind}, which does not follow from the evidence" in said.out
