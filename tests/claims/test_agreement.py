@@ -12,7 +12,16 @@ import pytest
 from example_claims import run
 from scipy import stats
 
-from surveylab.claims import Arm, Claim, Evidence, agreement, changed_reason, changed_verdict, outliers
+from surveylab.claims import (
+    Arm,
+    Claim,
+    Evidence,
+    agreement,
+    arithmetic,
+    changed_reason,
+    changed_verdict,
+    outliers,
+)
 from surveylab.claims.reproduction import foreign, paired_p, relation
 
 Make = Callable[..., Claim]
@@ -470,7 +479,7 @@ def test_arms_that_another_machine_moves_are_no_alarm(make: Make, draw: Draw) ->
 @pytest.mark.parametrize(
     "forge",
     [
-        lambda e: with_arm(e, loss=[[0.1001, *e.arms["BN"].loss[0][1:]], *e.arms["BN"].loss[1:]]),
+        lambda e: with_arm(e, loss=[[0.2, *e.arms["BN"].loss[0][1:]], *e.arms["BN"].loss[1:]]),
         lambda e: with_arm(e, curve=[*CURVE[:-1], [8.0, 0.11]]),
         lambda e: with_cell(e, "map", values=[4.5, *e.map[0].values[1:]]),
     ],
@@ -483,9 +492,13 @@ def test_where_the_values_are_equal_so_is_what_is_kept_beside_them(
     again = whole(make, draw)
     forged = forge(again)
     assert compare(forged, again, same_machine=False) is None
-    message = agreement(forged, again, same_machine=False, comparisons=11, same_sums=True)
+    message = agreement(forged, again, same_machine=False, comparisons=11, within=0.0)
     assert message is not None
-    assert "differs where the values are equal: published " in message
+    assert "differs where the values agree to the digit: published " in message
+    shaken = dataclasses.replace(forged, values=(np.asarray(again.values) * (1 + 1e-7)).tolist())
+    message = agreement(shaken, again, same_machine=False, comparisons=11, within=1e-3)
+    assert message is not None
+    assert "differs where the values agree: published " in message
 
 
 def test_an_arm_that_no_longer_counts_as_trained_is_said_and_is_no_alarm(make: Make, draw: Draw) -> None:
@@ -514,3 +527,34 @@ def test_a_reason_that_changed_is_said(make: Make, draw: Draw) -> None:
         "it was published as inconclusive because: undertrained, and is now: a matter of budget"
     )
     assert changed_reason(published, published) is None
+
+
+def shaken(evidence: Evidence, share: float = 1e-7) -> Evidence:
+    """All values moved in their last digits, as a forger would to pass for another machine."""
+    noise = np.random.default_rng(1).standard_normal(np.shape(np.asarray(evidence.values)))
+    return dataclasses.replace(evidence, values=(np.asarray(evidence.values) * (1 + share * noise)).tolist())
+
+
+def test_values_shaken_in_their_last_digits_open_no_tolerance(make: Make, draw: Draw) -> None:
+    arms = {"BN": Arm(values=draw(97.0).tolist(), accuracy=np.full((3, 8), 97.0).tolist())}
+    trained = [run(make(id=f"claim-{n}"), draw(float(n)), arms=arms) for n in range(7)]
+    assert arithmetic([(e, e) for e in trained]) == 0
+    pairs = [(shaken(e), e) for e in trained]
+    assert arithmetic(pairs) == 1e-3
+    assert outliers(pairs) == {}
+    forged = dataclasses.replace(trained[3], values=(draw(3.0) + np.eye(3, 8)).tolist())
+    said = outliers([*pairs[:3], (forged, trained[3]), *pairs[4:]])
+    assert list(said) == ["claim-3"]
+    assert said["claim-3"].endswith("while 6 other experiments of the chapter agree to a millionth")
+    assert arithmetic([*pairs[:3], (forged, trained[3]), *pairs[4:]]) == 1e-3
+    # What training moved by as much is another machine.
+    assert arithmetic([(shaken(e, 1e-4), e) for e in trained]) is None
+
+
+def test_what_is_only_computed_agrees_on_other_machines(make: Make, draw: Draw) -> None:
+    """Without training rounding stays rounding: that says nothing about the arithmetic."""
+    computed = [run(make(id=f"claim-{n}"), draw(float(n))) for n in range(7)]
+    pairs = [(shaken(e), e) for e in computed]
+    assert arithmetic(pairs) is None
+    moved = (run(make(id="claim-9"), draw(5.0) + 0.1 * np.eye(3, 8)), run(make(id="claim-9"), draw(5.0)))
+    assert outliers([*pairs, moved]) == {}

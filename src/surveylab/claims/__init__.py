@@ -42,6 +42,7 @@ from surveylab.claims.replications import (
 )
 from surveylab.claims.reproduction import (
     agreement,
+    arithmetic,
     changed_reason,
     changed_verdict,
     foreign,
@@ -83,6 +84,7 @@ __all__ = [
     "Replication",
     "ReplicationError",
     "agreement",
+    "arithmetic",
     "badge",
     "because",
     "changed_reason",

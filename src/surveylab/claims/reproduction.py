@@ -20,6 +20,7 @@ and the z of all experiments of a chapter that differ are averaged (`foreign`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,9 @@ from surveylab.claims.verdict import decide
 NEGLIGIBLE_SHARE = 0.01
 #: By how much a learning curve may differ elsewhere, of its range, and a baseline's score, of itself.
 CURVE_SHARE, BASELINE_SHARE = 0.25, 0.02
+#: What is trained and agrees up to this share was computed by the same arithmetic, and other numbers then
+#: agree up to the second.
+ALIKE, CLOSE = 1e-6, 1e-3
 ARM_PARTS = ("values", "loss", "accuracy", "curve", "baseline", "chance")
 #: By how much the largest error of an identity may differ elsewhere: one order of magnitude.
 ERROR_FACTOR = 10.0
@@ -54,7 +58,7 @@ UNRELATED, SOMEWHAT, RELATED = 0.2, 0.35, 0.8
 
 
 def agreement(
-    published: Evidence, again: Evidence, *, same_machine: bool, comparisons: int, same_sums: bool = False
+    published: Evidence, again: Evidence, *, same_machine: bool, comparisons: int, within: float | None = None
 ) -> str | None:
     """Whether a second run of a claim reproduces the published one.
 
@@ -79,8 +83,8 @@ def agreement(
         again: The evidence of the second run.
         same_machine: Whether versions and processor are those of the published run.
         comparisons: How many claims are compared at once (Bonferroni).
-        same_sums: Whether the chapter's experiments agree to the digit, on whatever machine: then what is
-            kept beside equal values must be equal too.
+        within: How far what an experiment keeps beside its values may differ, in shares of each number,
+            where the arithmetic of the chapter is known to agree (`arithmetic`); None where it is not.
 
     Returns:
         None if it is reproduced, else a sentence that says what differs.
@@ -97,9 +101,13 @@ def agreement(
     if published.kind == "source":
         changed = changed_verdict(published, again)
         return f"{name}: {changed}" if changed else None
-    exact = same_machine or (same_sums and published.kind == "experiment" and same_values(published, again))
-    where = "on the same machine" if same_machine else "where the values are equal"
-    difference = _equal(published, again, where) if exact else _near(published, again, comparisons)
+    if same_machine:
+        difference = _equal(published, again, "on the same machine")
+    elif within is not None and published.kind == "experiment" and near_values(published, again):
+        place = f"where the values agree{'' if within else ' to the digit'}"
+        difference = _unlike(published, again, place, within) or _near(published, again, comparisons)
+    else:
+        difference = _near(published, again, comparisons)
     return f"{name}: {difference}" if difference else None
 
 
@@ -145,12 +153,41 @@ def same_values(published: Evidence, again: Evidence) -> bool:
     return before.shape == now.shape and bool((before == now).all())
 
 
+def near_values(published: Evidence, again: Evidence) -> bool:
+    """Whether two runs of a claim have the same values up to a millionth of the largest."""
+    before, now = np.asarray(published.values, dtype=float), np.asarray(again.values, dtype=float)
+    if before.shape != now.shape:
+        return False
+    return bool((np.abs(before - now) <= ALIKE * max(np.abs(before).max(), np.abs(now).max())).all())
+
+
+def arithmetic(pairs: Sequence[tuple[Evidence, Evidence]]) -> float | None:
+    """How closely the arithmetic of two executions of a chapter agrees, as far as its experiments show.
+
+    Claims that `outliers` names are left out. What is trained amplifies rounding, so that on another machine
+    it does not come out within a millionth; what is only computed does. So all experiments must agree to a
+    millionth, and one of them must have arms.
+
+    Returns:
+        0 if all experiments agree to the digit, 0.001 if they agree to a millionth, else None: how far
+        other numbers of the chapter may differ, in shares of themselves.
+    """
+    experiments = [(old, new) for old, new in pairs if old.kind == new.kind == "experiment"]
+    named = outliers(experiments)
+    honest = [(old, new) for old, new in experiments if old.claim not in named]
+    if honest and all(same_values(old, new) for old, new in honest):
+        return 0.0
+    if all(near_values(old, new) for old, new in honest) and any(old.arms for old, _ in honest):
+        return CLOSE
+    return None
+
+
 def outliers(pairs: Sequence[tuple[Evidence, Evidence]]) -> dict[str, str]:
     """The claims of a chapter that moved while the others agree to the digit.
 
     Rounding on another machine moves nearly everything that is trained. Where at least three experiments
     agree to the last digit for each one that does not, these ran on what computes the same, and the one
-    that moved was not computed by the same code.
+    that moved was not computed by the same code. An experiment with arms agrees up to a millionth as well.
 
     Args:
         pairs: The published and the new evidence of each claim of a chapter.
@@ -159,15 +196,17 @@ def outliers(pairs: Sequence[tuple[Evidence, Evidence]]) -> dict[str, str]:
         A sentence by claim.
     """
     experiments = [(old, new) for old, new in pairs if old.kind == new.kind == "experiment"]
-    moved = [(old, new) for old, new in experiments if not same_values(old, new)]
-    agree = len(experiments) - len(moved)
-    if not moved or agree < AGREEING_FOR_EACH * len(moved):
-        return {}
-    return {
-        old.claim: f"{old.claim}: {_moved(old, new)}, while {agree} other experiments of the chapter agree "
-        "to the digit"
-        for old, new in moved
-    }
+    # Values that are shaken in their last digits agree all the same; of what is trained that is enough.
+    for same, how in ((same_values, "to the digit"), (near_values, "to a millionth")):
+        moved = [(old, new) for old, new in experiments if not same(old, new)]
+        agree = sum(same_values(old, new) or (same(old, new) and bool(old.arms)) for old, new in experiments)
+        if moved and agree >= AGREEING_FOR_EACH * len(moved):
+            return {
+                old.claim: f"{old.claim}: {_moved(old, new)}, while {agree} other experiments of the chapter "
+                f"agree {how}"
+                for old, new in moved
+            }
+    return {}
 
 
 def relation(published: Evidence, again: Evidence) -> float | None:
@@ -268,26 +307,34 @@ def _equal(published: Evidence, again: Evidence, place: str) -> str | None:
             f"{len(changed)} of {before.size} values differ on the same machine, the first at "
             f"{position(first)}: published {float(before[first])!r}, now {float(now[first])!r}"
         )
-    old, new = published.to_metadata(), again.to_metadata()
-    for part in ("clusters", "arms", "guard", "map"):
-        for where, was, is_now in _unequal(old[part], new[part], part):
-            return f"{where} differs {place}: published {was}, now {is_now}"
+    if unlike := _unlike(published, again, place):
+        return unlike
     verdict = changed_verdict(published, again)
     return f"{verdict} from equal values" if verdict else None
 
 
-def _unequal(before: Any, now: Any, where: str) -> Iterator[tuple[str, str, str]]:
+def _unlike(published: Evidence, again: Evidence, place: str, within: float = 0.0) -> str | None:
+    """What is kept beside the values and is not the same, up to a share of each number."""
+    old, new = published.to_metadata(), again.to_metadata()
+    for part in ("clusters", "arms", "guard", "map"):
+        for where, was, is_now in _unequal(old[part], new[part], part, within):
+            return f"{where} differs {place}: published {was}, now {is_now}"
+    return None
+
+
+def _unequal(before: Any, now: Any, where: str, within: float = 0.0) -> Iterator[tuple[str, str, str]]:
     """The first difference of two nested records, and where it is."""
     if isinstance(before, Mapping) and isinstance(now, Mapping) and before.keys() == now.keys():
         inside = [(f"{where}, {key}", before[key], now[key]) for key in before]
     elif isinstance(before, list | tuple) and isinstance(now, list | tuple) and len(before) == len(now):
         inside = [(f"{where}, {n}", a, b) for n, (a, b) in enumerate(zip(before, now, strict=True))]
     else:
-        if before != now:
+        numbers = within and isinstance(before, float) and isinstance(now, float)
+        if before != now and not (numbers and math.isclose(before, now, rel_tol=within, abs_tol=ALIKE)):
             yield where, _cut(before), _cut(now)
         return
     for place, a, b in inside:
-        yield from _unequal(a, b, place)
+        yield from _unequal(a, b, place, within)
 
 
 def _cut(value: Any) -> str:
@@ -444,9 +491,11 @@ def _opposite(published: Evidence, again: Evidence) -> bool:
 
 __all__ = [
     "agreement",
+    "arithmetic",
     "changed_reason",
     "changed_verdict",
     "foreign",
+    "near_values",
     "only_the_reason",
     "outliers",
     "paired_p",

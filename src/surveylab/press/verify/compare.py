@@ -10,12 +10,12 @@ from typing import Any
 from surveylab.claims import (
     Evidence,
     agreement,
+    arithmetic,
     changed_reason,
     changed_verdict,
     foreign,
     outliers,
     record,
-    same_values,
 )
 from surveylab.press.console import short
 from surveylab.press.project import Notebook, Project
@@ -56,10 +56,10 @@ def compare(
     judged = [(chapter, id) for chapter in runs for id in before[chapter] | after[chapter]]
     either = [after.get(chapter, {}) | before[chapter] for chapter in published]
     comparisons = max(1, sum(e.kind != "source" for found in either for e in found.values()))
-    apart, repeats = {}, {}
+    apart, within = {}, {}
     for chapter in runs:
         pairs = _pairs(before[chapter], after[chapter])
-        repeats[chapter] = _repeats(pairs)
+        within[chapter] = arithmetic(pairs)
         apart[chapter] = foreign(pairs) | outliers(pairs)
     rows = []
     for chapter, id in judged:
@@ -73,7 +73,7 @@ def compare(
         else:
             same = record.same_machine(run_old, run_new)
             difference = agreement(
-                old, new, same_machine=same, comparisons=comparisons, same_sums=repeats[chapter]
+                old, new, same_machine=same, comparisons=comparisons, within=within[chapter]
             )
             if not same:
                 difference = difference or apart[chapter].get(id)
@@ -91,26 +91,21 @@ def _pairs(before: Mapping[str, Evidence], after: Mapping[str, Evidence]) -> lis
     return [(old, after[id]) for id, old in before.items() if id in after]
 
 
-def _repeats(pairs: list[tuple[Evidence, Evidence]]) -> bool:
-    """Whether every experiment agrees to the digit, but for those that are named as outliers anyway."""
-    experiments = [pair for pair in pairs if pair[0].kind == pair[1].kind == "experiment"]
-    named = outliers(experiments)
-    honest = [(old, new) for old, new in experiments if old.claim not in named]
-    return bool(honest) and all(same_values(old, new) for old, new in honest)
-
-
 def compare_outputs(project: Project, published: Notebook, executed: Executed) -> list[str]:
     """What a second execution shows otherwise, besides cards.
 
     Where every experiment agrees to the digit, but for claims that are named as forged anyway, the arithmetic
-    is the same on whatever machine, and so must be the numbers in texts and tables.
+    is the same on whatever machine, and so must be texts, tables and figures. Where they agree to a millionth
+    a number may differ in its last digit.
     """
     again = json.loads(executed.notebook)
     before, after = record.evidence_of(published), record.evidence_of(again)
     same = record.same_machine(record.run_of(published) or {}, record.run_of(again) or {})
-    repeats = same or _repeats(_pairs(before, after))
+    within = 0.0 if same else arithmetic(_pairs(before, after))
     timed = timed_cells(published, library_packages(project))
-    return differences(published, again, Rule(repeats, same, widest(before), frozenset(timed)))
+    exact = within == 0
+    rule = Rule(exact, exact, widest(before), frozenset(timed), close=within is not None)
+    return differences(published, again, rule)
 
 
 def likely_cause(
