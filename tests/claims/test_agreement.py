@@ -22,7 +22,7 @@ from surveylab.claims import (
     changed_verdict,
     outliers,
 )
-from surveylab.claims.reproduction import foreign, paired_p, relation
+from surveylab.claims.reproduction import foreign, moved_far, paired_p, relation
 
 Make = Callable[..., Claim]
 Draw = Callable[..., np.ndarray]
@@ -237,7 +237,7 @@ def test_measurement_by_its_verdict_or_within_a_margin(same: bool, make: Make) -
     claim = make("measurement", margin=0.1)
     rng = np.random.default_rng(0)
     fast, faster, level = (run(claim, rng.normal(x, 0.01, 15)) for x in (0.5, 2.0, 0.0))
-    assert compare(fast, faster, same_machine=same) is None
+    assert (compare(fast, faster, same_machine=same) is None) is not same
     message = compare(fast, level, same_machine=same)
     assert message is not None
     assert "is now negligible, the estimate as 0." in message
@@ -558,3 +558,19 @@ def test_what_is_only_computed_agrees_on_other_machines(make: Make, draw: Draw) 
     assert arithmetic(pairs) is None
     moved = (run(make(id="claim-9"), draw(5.0) + 0.1 * np.eye(3, 8)), run(make(id="claim-9"), draw(5.0)))
     assert outliers([*pairs, moved]) == {}
+
+
+def test_a_measurement_moves_by_little_on_its_own_machine(make: Make) -> None:
+    """The verdict is the same word in all of them."""
+    claim, spread = make("measurement", margin=0.1), np.linspace(-0.02, 0.02, 15)
+    published = run(claim, 0.5 + spread)
+    error = math.sqrt(2) * spread.std(ddof=1) / math.sqrt(15)
+    for by, fine in ((0.1 + 2.99 * error, True), (0.1 + 3.01 * error, False), (1.5, False)):
+        again = run(claim, 0.5 + by + spread)
+        assert changed_verdict(published, again) is None
+        assert (moved_far(published, again) is None) is fine
+        assert compare(published, again, same_machine=False) is None
+        message = compare(published, again, same_machine=True)
+        assert (message is None) is fine
+        if message is not None:
+            assert message.startswith("bn-fast: the estimate was published as 0.5 and is now ")

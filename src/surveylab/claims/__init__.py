@@ -46,6 +46,7 @@ from surveylab.claims.reproduction import (
     changed_reason,
     changed_verdict,
     foreign,
+    moved_far,
     outliers,
     same_values,
 )
@@ -98,6 +99,7 @@ __all__ = [
     "foreign",
     "judge",
     "load_claims",
+    "moved_far",
     "outliers",
     "provenance_of",
     "publication_seed",

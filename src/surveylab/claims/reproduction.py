@@ -44,6 +44,8 @@ ARM_PARTS = ("values", "loss", "accuracy", "curve", "baseline", "chance")
 ERROR_FACTOR = 10.0
 #: Below this share of its tolerance an error counts as none.
 NO_ERROR_SHARE = 1e-3
+#: So many standard errors of the difference a measurement may move on its machine, beside its margin.
+MEASURED_ERRORS = 3.0
 # Beside so many claims that agree to the digit, for each one that does not, the machine is no explanation.
 AGREEING_FOR_EACH = 3
 #: A correlation counts as at most this much: a few claims that hardly move must not speak for the others.
@@ -76,7 +78,9 @@ def agreement(
     from an interval, or is now the opposite; `changed_verdict` says it in any case. It does not fail if both
     intervals give the same and only arms or budgets overruled one (`only_the_reason`). A measurement of time
     never repeats to the digit, anywhere: its verdict may change where it was not firm or where the estimate
-    moved by less than the margin, and never to the opposite.
+    moved by less than the margin, and never to the opposite. On the same machine it may not move by more than
+    the margin and three standard errors of the difference, whatever its verdict; elsewhere `moved_far` says
+    it.
 
     Args:
         published: The evidence in the published notebook.
@@ -97,7 +101,7 @@ def agreement(
         if before != now:
             return f"{name}: {field} was published as {before!r} and is now {now!r}"
     if published.kind == "measurement":
-        return _measured(published, again)
+        return _measured(published, again, same_machine)
     if published.kind == "source":
         changed = changed_verdict(published, again)
         return f"{name}: {changed}" if changed else None
@@ -282,10 +286,26 @@ def _noise(published: Evidence, again: Evidence) -> float:
     return float((np.asarray(again.values) - np.asarray(published.values)).std())
 
 
-def _measured(published: Evidence, again: Evidence) -> str | None:
+def moved_far(published: Evidence, again: Evidence) -> str | None:
+    """A sentence about a measurement that moved by more than its margin and the errors of both runs."""
+    if not published.kind == again.kind == "measurement":
+        return None
+    assert published.estimate is not None and again.estimate is not None and published.margin is not None
+    errors = [standard_error(np.ravel(np.asarray(e.values, dtype=float))) for e in (published, again)]
+    allowed = published.margin + MEASURED_ERRORS * math.hypot(*errors)
+    if abs(published.estimate - again.estimate) <= allowed:
+        return None
+    return (
+        f"the estimate was published as {published.estimate:.3g} and is now {again.estimate:.3g}: further "
+        f"away than the margin and {MEASURED_ERRORS:g} standard errors explain ({allowed:.2g})"
+    )
+
+
+def _measured(published: Evidence, again: Evidence, same_machine: bool) -> str | None:
     changed = changed_verdict(published, again)
     if changed is None:
-        return None
+        far = moved_far(published, again) if same_machine else None
+        return f"{published.claim}: {far}" if far else None
     assert published.estimate is not None and again.estimate is not None and published.margin is not None
     near = abs(published.estimate - again.estimate) < published.margin
     if not _opposite(published, again) and (near or published.firm is False):
@@ -495,6 +515,7 @@ __all__ = [
     "changed_reason",
     "changed_verdict",
     "foreign",
+    "moved_far",
     "near_values",
     "only_the_reason",
     "outliers",

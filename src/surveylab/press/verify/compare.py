@@ -14,6 +14,7 @@ from surveylab.claims import (
     changed_reason,
     changed_verdict,
     foreign,
+    moved_far,
     outliers,
     record,
 )
@@ -39,7 +40,7 @@ class Compared:
     holds: bool
     difference: str | None
     cause: str | None
-    remark: str | None = None  # a verdict that changed, though the claim holds
+    remark: str | None = None  # what else changed, though the claim holds
 
 
 def compare(
@@ -77,8 +78,9 @@ def compare(
             )
             if not same:
                 difference = difference or apart[chapter].get(id)
-            if difference is None and (changed := changed_verdict(old, new) or changed_reason(old, new)):
-                remark = f"{id}: {changed}"
+            said = [changed_verdict(old, new) or changed_reason(old, new), moved_far(old, new)]
+            if difference is None and any(said):
+                remark = f"{id}: {'; '.join(filter(None, said))}"
         cause = None
         if difference is not None:
             cause = likely_cause(project, chapter, published[chapter], run_old, run_new, old, new)
