@@ -12,8 +12,17 @@ import pytest
 from example_claims import run
 from scipy import stats
 
-from surveylab.claims import Arm, Claim, Evidence, agreement, changed_verdict, outliers
-from surveylab.claims.reproduction import paired_p
+from surveylab.claims import (
+    Arm,
+    Claim,
+    Evidence,
+    agreement,
+    arithmetic,
+    changed_reason,
+    changed_verdict,
+    outliers,
+)
+from surveylab.claims.reproduction import foreign, moved_far, paired_p, relation
 
 Make = Callable[..., Claim]
 Draw = Callable[..., np.ndarray]
@@ -228,7 +237,7 @@ def test_measurement_by_its_verdict_or_within_a_margin(same: bool, make: Make) -
     claim = make("measurement", margin=0.1)
     rng = np.random.default_rng(0)
     fast, faster, level = (run(claim, rng.normal(x, 0.01, 15)) for x in (0.5, 2.0, 0.0))
-    assert compare(fast, faster, same_machine=same) is None
+    assert (compare(fast, faster, same_machine=same) is None) is not same
     message = compare(fast, level, same_machine=same)
     assert message is not None
     assert "is now negligible, the estimate as 0." in message
@@ -314,3 +323,254 @@ def test_what_is_kept_beside_the_values_is_compared_too(make: Make, draw: Draw) 
     dropped = dataclasses.replace(published, arms=None)
     message = compare(published, dropped, same_machine=True)
     assert message == "bn-fast: arms differs on the same machine: published 1 of them, now None"
+
+
+def test_the_values_of_another_seed_are_named_though_their_mean_is_the_same(make: Make, draw: Draw) -> None:
+    """Even the best of 50: the mean of a seed says nothing about its replicates."""
+    rng = np.random.default_rng(0)
+    for count in (1, 3, 15):
+        pairs = []
+        for n in range(count):
+            claim, values = make(id=f"claim-{n}", margin=1.0), 3 * rng.standard_normal((3, 8))
+            drawn = [3 * rng.standard_normal((3, 8)) for _ in range(50)]
+            best = max(drawn, key=lambda other: float(other.mean()))
+            pairs.append((run(claim, best), run(claim, values)))
+        said = foreign(pairs)
+        assert list(said) == [f"claim-{n}" for n in range(count)]
+        assert said["claim-0"].startswith(
+            "claim-0: these are not the values of seed 0: over the replicates of "
+        )
+        honest = [
+            (run(make(id=old.claim), np.add(new.values, rng.standard_normal((3, 8)))), new)
+            for old, new in pairs
+        ]
+        assert foreign(honest) == {}
+
+
+def a_chapter(
+    rng: np.random.Generator, make: Make, forged: int, recurrent: int, networks: int = 7
+) -> list[tuple[Evidence, Evidence]]:
+    """Claims on convolutional networks (spread 1 to 5, machine noise up to a third) and recurrent ones
+    (spread 6, noise 6.5); the first ones have values of another seed."""
+    template = run(make(unit="percentage points"), np.arange(24.0).reshape(3, 8))
+    pairs = []
+    for n in range(networks + recurrent):
+        noise, spread = (6.5, 6.0) if n >= networks else (0.0, float(rng.uniform(1, 5)))
+        noise = noise or float(rng.uniform(0.1, 0.33)) * spread
+        spread = max(spread, noise)
+        stay = np.sqrt(max(0.0, spread**2 - noise**2 / 2))
+        core, other = stay * rng.standard_normal((2, 3, 8))
+        shaken = [core, other if n < forged else core]
+        new, old = (part + noise / np.sqrt(2) * rng.standard_normal((3, 8)) for part in shaken)
+        base = dataclasses.replace(template, claim=f"claim-{n}")
+        pairs.append(tuple(dataclasses.replace(base, values=v.tolist()) for v in (old, new)))
+    return pairs  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("forged", "recurrent", "least", "most"),
+    [
+        (0, 0, 0.0, 0.0),  # honest
+        (0, 1, 0.0, 0.06),  # one recurrent claim among others, whose noise is as large as its spread
+        (0, 3, 0.0, 0.02),
+        (7, 0, 0.98, 1.0),  # all of another seed
+        (10, 3, 0.97, 1.0),
+        (1, 0, 0.6, 1.0),  # one
+        (3, 0, 0.85, 1.0),
+        (1, 3, 0.0, 0.1),  # its spread is less than the noise of its neighbours: what is not seen
+    ],
+)
+def test_how_often_a_chapter_is_said_to_have_values_of_another_seed(
+    forged: int, recurrent: int, least: float, most: float, make: Make
+) -> None:
+    rng = np.random.default_rng(5)
+    named = sum(bool(foreign(a_chapter(rng, make, forged, recurrent))) for _ in range(300))
+    assert least <= named / 300 <= most
+
+
+def test_counted_values_and_values_without_spread_have_no_correlation(make: Make) -> None:
+    signs = np.where(np.arange(24).reshape(3, 8) % 5, 1.0, -1.0)
+    sign = make(statistic="sign", unit="share of replicates", margin=0.25)
+    assert relation(run(sign, signs), run(sign, -signs)) is None
+    flat = run(make(), np.full((3, 8), 5.0))
+    assert relation(flat, run(make(), 5 + np.arange(24.0).reshape(3, 8))) is None
+    assert foreign([(flat, flat)]) == {}
+
+
+def whole(make: Make, draw: Draw) -> Evidence:
+    """A claim with all that is kept beside its values."""
+    score = draw(97.0, 1.0)
+    arms = {
+        name: Arm(
+            values=(score + n).tolist(),
+            loss=draw(0.1, 0.01).tolist(),
+            accuracy=np.clip(draw(96.0), 0, 100).tolist(),
+            curve=CURVE,
+            chance=10.0,
+        )
+        for n, name in enumerate(("BN", "LN"))
+    }
+    return run(
+        make(),
+        draw(5.0),
+        arms=arms,
+        clusters=[[f"style {r % 4}" for r in range(8)]] * 3,
+        guard={0.5: draw(5.0)[0], 2.0: draw(5.0)[1]},
+        scope_map=[({"width": 8}, draw(4.0)[0]), ({"width": 16}, draw(5.0)[0])],
+    )
+
+
+def with_arm(evidence: Evidence, **changes: Any) -> Evidence:
+    assert evidence.arms is not None
+    arms = evidence.arms | {"BN": dataclasses.replace(evidence.arms["BN"], **changes)}
+    return dataclasses.replace(evidence, arms=arms)
+
+
+def with_cell(evidence: Evidence, part: str, **changes: Any) -> Evidence:
+    cells = getattr(evidence, part)
+    return dataclasses.replace(evidence, **{part: [dataclasses.replace(cells[0], **changes), *cells[1:]]})
+
+
+FORGED_BESIDE: dict[str, Callable[[Evidence], Evidence]] = {
+    "arms, BN, values": lambda e: with_arm(e, values=np.add(e.arms["BN"].values, 0.8).tolist()),  # type: ignore[index]
+    "arms, BN, loss": lambda e: with_arm(e, loss=np.multiply(e.arms["BN"].loss, 0.5).tolist()),  # type: ignore[index]
+    "arms, BN, curve at step 1": lambda e: with_arm(e, curve=[[1.0, 8.0], *CURVE[1:]]),
+    "arms, BN, steps": lambda e: with_arm(e, curve=[[0.5, 0.8], *CURVE[1:]]),
+    "arms, BN, what it keeps": lambda e: with_arm(e, accuracy=None),
+    "arms, BN, chance": lambda e: with_arm(e, chance=5.0),
+    "arms": lambda e: dataclasses.replace(e, arms=None),
+    "guard at budget 0.5": lambda e: with_cell(e, "guard", values=np.add(e.guard[0].values, 2.0).tolist()),  # type: ignore[index]
+    "guard, 0, 0, budget": lambda e: with_cell(e, "guard", at={"budget": 0.99}),
+    "map at width 8": lambda e: with_cell(e, "map", values=np.add(e.map[0].values, 2.0).tolist()),  # type: ignore[index]
+    "map": lambda e: dataclasses.replace(e, map=None),
+    "clusters, 0, 0": lambda e: dataclasses.replace(
+        e,
+        clusters=[["another", *e.clusters[0][1:]], *e.clusters[1:]],  # type: ignore[index]
+    ),
+}
+
+
+@pytest.mark.parametrize("where", FORGED_BESIDE)
+def test_what_is_kept_beside_the_values_is_compared_on_another_machine(
+    where: str, make: Make, draw: Draw
+) -> None:
+    again = whole(make, draw)
+    moved = dataclasses.replace(again, values=amplified(np.asarray(again.values), 0.5).tolist())
+    assert compare(moved, again, same_machine=False) is None
+    message = compare(FORGED_BESIDE[where](moved), again, same_machine=False)
+    assert message is not None
+    assert message.startswith(f"bn-fast: {where}")
+
+
+def test_arms_that_another_machine_moves_are_no_alarm(make: Make, draw: Draw) -> None:
+    again = whole(make, draw)
+    for seed in range(20):
+        assert again.arms is not None
+        arm = again.arms["BN"]
+        moved = with_arm(
+            again,
+            values=amplified(np.asarray(arm.values), 0.5, seed).tolist(),
+            loss=amplified(np.asarray(arm.loss), 0.01, seed).tolist(),
+            curve=[[step, loss * 1.1] for step, loss in CURVE],
+        )
+        assert compare(moved, again, same_machine=False) is None
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda e: with_arm(e, loss=[[0.2, *e.arms["BN"].loss[0][1:]], *e.arms["BN"].loss[1:]]),
+        lambda e: with_arm(e, curve=[*CURVE[:-1], [8.0, 0.11]]),
+        lambda e: with_cell(e, "map", values=[4.5, *e.map[0].values[1:]]),
+    ],
+    ids=["a loss", "a curve", "a cell"],
+)
+def test_where_the_values_are_equal_so_is_what_is_kept_beside_them(
+    forge: Callable[[Evidence], Evidence], make: Make, draw: Draw
+) -> None:
+    """A last digit would be enough; no test by chance sees as little."""
+    again = whole(make, draw)
+    forged = forge(again)
+    assert compare(forged, again, same_machine=False) is None
+    message = agreement(forged, again, same_machine=False, comparisons=11, within=0.0)
+    assert message is not None
+    assert "differs where the values agree to the digit: published " in message
+    shaken = dataclasses.replace(forged, values=(np.asarray(again.values) * (1 + 1e-7)).tolist())
+    message = agreement(shaken, again, same_machine=False, comparisons=11, within=1e-3)
+    assert message is not None
+    assert "differs where the values agree: published " in message
+
+
+def test_an_arm_that_no_longer_counts_as_trained_is_said_and_is_no_alarm(make: Make, draw: Draw) -> None:
+    """The curve lies near the limit: another machine decides it otherwise, and the interval is the same."""
+
+    def arms(late: float) -> dict[str, Arm]:
+        curve = [[float(step), 1.0 - 0.1 * min(step, 5) - late * (step > 6)] for step in range(1, 9)]
+        return {"BN": Arm(values=draw(97.0).tolist(), curve=curve)}
+
+    trained, late = (run(make(), draw(5.0), arms=arms(x)) for x in (0.0, 0.03))
+    assert (trained.verdict, late.verdict, late.reason) == ("supported", "inconclusive", "undertrained")
+    for published, again in ((trained, late), (late, trained)):
+        assert changed_verdict(published, again) is not None
+        assert compare(published, again, same_machine=False) is None
+    # The interval's own verdict changed too: that is an alarm.
+    other = run(make(), draw(0.0, 0.1), arms=arms(0.0))
+    message = compare(late, other, same_machine=False)
+    assert message is not None
+    assert "is now negligible" in message
+
+
+def test_a_reason_that_changed_is_said(make: Make, draw: Draw) -> None:
+    published = dataclasses.replace(run(make(), draw(5.0)), verdict="inconclusive", reason="undertrained")
+    again = dataclasses.replace(published, reason="a matter of budget")
+    assert changed_reason(published, again) == (
+        "it was published as inconclusive because: undertrained, and is now: a matter of budget"
+    )
+    assert changed_reason(published, published) is None
+
+
+def shaken(evidence: Evidence, share: float = 1e-7) -> Evidence:
+    """All values moved in their last digits, as a forger would to pass for another machine."""
+    noise = np.random.default_rng(1).standard_normal(np.shape(np.asarray(evidence.values)))
+    return dataclasses.replace(evidence, values=(np.asarray(evidence.values) * (1 + share * noise)).tolist())
+
+
+def test_values_shaken_in_their_last_digits_open_no_tolerance(make: Make, draw: Draw) -> None:
+    arms = {"BN": Arm(values=draw(97.0).tolist(), accuracy=np.full((3, 8), 97.0).tolist())}
+    trained = [run(make(id=f"claim-{n}"), draw(float(n)), arms=arms) for n in range(7)]
+    assert arithmetic([(e, e) for e in trained]) == 0
+    pairs = [(shaken(e), e) for e in trained]
+    assert arithmetic(pairs) == 1e-3
+    assert outliers(pairs) == {}
+    forged = dataclasses.replace(trained[3], values=(draw(3.0) + np.eye(3, 8)).tolist())
+    said = outliers([*pairs[:3], (forged, trained[3]), *pairs[4:]])
+    assert list(said) == ["claim-3"]
+    assert said["claim-3"].endswith("while 6 other experiments of the chapter agree to a millionth")
+    assert arithmetic([*pairs[:3], (forged, trained[3]), *pairs[4:]]) == 1e-3
+    # What training moved by as much is another machine.
+    assert arithmetic([(shaken(e, 1e-4), e) for e in trained]) is None
+
+
+def test_what_is_only_computed_agrees_on_other_machines(make: Make, draw: Draw) -> None:
+    """Without training rounding stays rounding: that says nothing about the arithmetic."""
+    computed = [run(make(id=f"claim-{n}"), draw(float(n))) for n in range(7)]
+    pairs = [(shaken(e), e) for e in computed]
+    assert arithmetic(pairs) is None
+    moved = (run(make(id="claim-9"), draw(5.0) + 0.1 * np.eye(3, 8)), run(make(id="claim-9"), draw(5.0)))
+    assert outliers([*pairs, moved]) == {}
+
+
+def test_a_measurement_moves_by_little_on_its_own_machine(make: Make) -> None:
+    """The verdict is the same word in all of them."""
+    claim, spread = make("measurement", margin=0.1), np.linspace(-0.02, 0.02, 15)
+    published = run(claim, 0.5 + spread)
+    error = math.sqrt(2) * spread.std(ddof=1) / math.sqrt(15)
+    for by, fine in ((0.1 + 2.99 * error, True), (0.1 + 3.01 * error, False), (1.5, False)):
+        again = run(claim, 0.5 + by + spread)
+        assert changed_verdict(published, again) is None
+        assert (moved_far(published, again) is None) is fine
+        assert compare(published, again, same_machine=False) is None
+        message = compare(published, again, same_machine=True)
+        assert (message is None) is fine
+        if message is not None:
+            assert message.startswith("bn-fast: the estimate was published as 0.5 and is now ")

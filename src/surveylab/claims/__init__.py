@@ -40,7 +40,16 @@ from surveylab.claims.replications import (
     ReplicationError,
     read_replications,
 )
-from surveylab.claims.reproduction import agreement, changed_verdict, outliers, same_values
+from surveylab.claims.reproduction import (
+    agreement,
+    arithmetic,
+    changed_reason,
+    changed_verdict,
+    foreign,
+    moved_far,
+    outliers,
+    same_values,
+)
 from surveylab.claims.seeds import FIRST_DESIGN_SEED, publication_seed
 from surveylab.claims.statements import (
     NOT_SEEN,
@@ -76,8 +85,10 @@ __all__ = [
     "Replication",
     "ReplicationError",
     "agreement",
+    "arithmetic",
     "badge",
     "because",
+    "changed_reason",
     "changed_verdict",
     "chapters",
     "claims_files",
@@ -85,8 +96,10 @@ __all__ = [
     "edition_of",
     "evidence_of",
     "find_root",
+    "foreign",
     "judge",
     "load_claims",
+    "moved_far",
     "outliers",
     "provenance_of",
     "publication_seed",

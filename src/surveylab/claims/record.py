@@ -205,6 +205,7 @@ def recompute(claims: Mapping[str, Claim], nb: Notebook, *, chapter: str | None 
         found += _recompute_one(claim, evidence, output)
         found += _budgets_too_near(name, evidence)
     found += _summaries_differ(nb)
+    found += _shown_besides(nb)
     checked = {name for name, _, _ in checks}
     for claim in claims.values():
         due = claim.profile is None or claim.profile == run.get("profile")
@@ -306,6 +307,25 @@ def _summaries_differ(nb: Notebook) -> Iterator[str]:
                 yield f"summary: it has {len(shown)} lines, recomputed {len(expected)}"
             lines = zip(shown, expected, strict=False)
             yield from (_difference("summary", "line", a, b) for a, b in lines if a != b)
+
+
+def _shown_besides(nb: Notebook) -> Iterator[str]:
+    """A sentence for whatever a card or a summary shows beside the two texts that are held to the evidence.
+
+    Where an output has HTML or a picture, Jupyter and most websites show that and not the text.
+    """
+    for output, record in _records(nb):
+        if "claim" not in record and "strategies" not in record:
+            continue
+        name = str(record.get("claim", "summary"))
+        kind = output.get("output_type")
+        if kind not in ("display_data", "execute_result"):
+            yield f"{name}: its evidence stands in an output of type {kind!r}, not in what a check displays"
+        data = _mapping(output.get("data"))
+        if extra := sorted(set(data) - {"text/plain", "text/markdown"}):
+            yield f"{name}: it also shows {', '.join(extra)}, which does not follow from the evidence"
+        if "strategies" in record and (text := _joined(data.get("text/plain"))) not in ("", "summary"):
+            yield _difference("summary", "text/plain", text, "summary")
 
 
 def _cells_differ(

@@ -69,6 +69,20 @@ def tamper_text(n: Any) -> None:
     card(n, "tiny-gain")["data"]["text/plain"] = "tiny-gain: contradicted"
 
 
+def show_html(n: Any) -> None:
+    card(n, "tiny-gain")["data"]["text/html"] = "<b>tiny-gain: contradicted</b>"
+
+
+def show_stream(n: Any) -> None:
+    card(n, "tiny-gain").update(output_type="stream", name="stdout", text="tiny-gain: contradicted")
+
+
+def hide_as_summary(n: Any) -> None:
+    data = {"image/png": "", "text/markdown": "The method gains.", "text/plain": "summary"}
+    output = {"output_type": "display_data", "data": data, "metadata": {"surveylab": {"strategies": {}}}}
+    n["cells"][6]["outputs"].append(output)
+
+
 def tamper_numbers(n: Any) -> None:
     said = "".join(card(n, "tiny-gain")["data"]["text/markdown"])
     card(n, "tiny-gain")["data"]["text/markdown"] = said.replace("2.9", "9.9")
@@ -144,6 +158,9 @@ def break_evidence(n: Any) -> None:
         (tamper_value, ["tiny-gain: estimate: published", "recomputed"]),
         (tamper_verdict, ["tiny-gain: verdict: published 'contradicted', recomputed 'supported'"]),
         (tamper_margin, ["tiny-gain: margin: published 0.5, recomputed 1.0"]),
+        (show_html, ["tiny-gain: it also shows text/html, which does not follow from the evidence"]),
+        (show_stream, ["tiny-gain: its evidence stands in an output of type 'stream'"]),
+        (hide_as_summary, ["summary: it also shows image/png", "summary: line"]),
         (tamper_text, ["tiny-gain: text/plain: published 'tiny-gain: contradicted'"]),
         (tamper_numbers, ["tiny-gain: text/markdown: published", "9.9"]),
         (tamper_words, ["tiny-gain: text/markdown", "wording"]),
@@ -402,3 +419,16 @@ def test_an_interrupted_verification_leaves_what_it_found(root, surveylab, tmp_p
     assert left["complete"] is False and len(left["waiting"]) == 1
     assert {claim["claim"] for claim in left["claims"]} == {"tiny-gain", "tiny-exact", "tiny-paper"}
     assert "Not finished" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_values_of_another_seed_under_another_processors_name_are_named(root, page):
+    """Consistent in themselves, and with the mean that was asked for: only the replicates tell."""
+    published, again = read(page), read(page)
+    output = card(published, "tiny-gain")["metadata"]["surveylab"]
+    output["values"] = [row[::-1] for row in output["values"]]  # the same mean to the digit
+    for found in published["cells"][3]["outputs"]:
+        found["metadata"]["surveylab"]["run"]["machine"]["processor"] = "another"
+    runs = {"demo/one": Executed("demo/one", json.dumps(again), 1.0)}
+    (row, *_) = comparison.compare(Project(root), {"demo/one": published}, runs)
+    assert row.difference is not None
+    assert row.difference.startswith("tiny-gain: these are not the values of seed 0")

@@ -7,7 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from surveylab.claims import Evidence, agreement, changed_verdict, outliers, record, same_values
+from surveylab.claims import (
+    Evidence,
+    agreement,
+    arithmetic,
+    changed_reason,
+    changed_verdict,
+    foreign,
+    moved_far,
+    outliers,
+    record,
+)
 from surveylab.press.console import short
 from surveylab.press.project import Notebook, Project
 from surveylab.press.run.fingerprint import library_packages
@@ -30,7 +40,7 @@ class Compared:
     holds: bool
     difference: str | None
     cause: str | None
-    remark: str | None = None  # a verdict that changed, though the claim holds
+    remark: str | None = None  # what else changed, though the claim holds
 
 
 def compare(
@@ -47,7 +57,11 @@ def compare(
     judged = [(chapter, id) for chapter in runs for id in before[chapter] | after[chapter]]
     either = [after.get(chapter, {}) | before[chapter] for chapter in published]
     comparisons = max(1, sum(e.kind != "source" for found in either for e in found.values()))
-    apart = {chapter: outliers(_pairs(before[chapter], after[chapter])) for chapter in runs}
+    apart, within = {}, {}
+    for chapter in runs:
+        pairs = _pairs(before[chapter], after[chapter])
+        within[chapter] = arithmetic(pairs)
+        apart[chapter] = foreign(pairs) | outliers(pairs)
     rows = []
     for chapter, id in judged:
         old, new = before[chapter].get(id), after[chapter].get(id)
@@ -59,11 +73,14 @@ def compare(
             difference = f"{id} is missing in the chapter as {side}"
         else:
             same = record.same_machine(run_old, run_new)
-            difference = agreement(old, new, same_machine=same, comparisons=comparisons)
+            difference = agreement(
+                old, new, same_machine=same, comparisons=comparisons, within=within[chapter]
+            )
             if not same:
                 difference = difference or apart[chapter].get(id)
-            if difference is None and (changed := changed_verdict(old, new)):
-                remark = f"{id}: {changed}"
+            said = [changed_verdict(old, new) or changed_reason(old, new), moved_far(old, new)]
+            if difference is None and any(said):
+                remark = f"{id}: {'; '.join(filter(None, said))}"
         cause = None
         if difference is not None:
             cause = likely_cause(project, chapter, published[chapter], run_old, run_new, old, new)
@@ -80,17 +97,17 @@ def compare_outputs(project: Project, published: Notebook, executed: Executed) -
     """What a second execution shows otherwise, besides cards.
 
     Where every experiment agrees to the digit, but for claims that are named as forged anyway, the arithmetic
-    is the same on whatever machine, and so must be the numbers in texts and tables.
+    is the same on whatever machine, and so must be texts, tables and figures. Where they agree to a millionth
+    a number may differ in its last digit.
     """
     again = json.loads(executed.notebook)
     before, after = record.evidence_of(published), record.evidence_of(again)
-    pairs = [pair for pair in _pairs(before, after) if pair[0].kind == "experiment"]
-    named = outliers(pairs)
-    honest = [(old, new) for old, new in pairs if old.claim not in named]
     same = record.same_machine(record.run_of(published) or {}, record.run_of(again) or {})
-    repeats = same or (bool(honest) and all(same_values(old, new) for old, new in honest))
+    within = 0.0 if same else arithmetic(_pairs(before, after))
     timed = timed_cells(published, library_packages(project))
-    return differences(published, again, Rule(repeats, same, widest(before), frozenset(timed)))
+    exact = within == 0
+    rule = Rule(exact, exact, widest(before), frozenset(timed), close=within is not None)
+    return differences(published, again, rule)
 
 
 def likely_cause(

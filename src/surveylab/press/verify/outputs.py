@@ -3,13 +3,15 @@
 Cards and the summary are left out: they follow from the evidence, which is compared claim by claim, and
 `surveylab.claims.recompute` holds them to it. Where the arithmetic is the same the rest must be the same to
 the last character and pixel, but for times (`surveylab.press.verify.timed`), of which only the words are
-compared. Elsewhere
+compared. Where another version of the software draws, figures are similar by 0.9 or more. Where experiments
+agree to a millionth, and not to the digit, a number may differ in its last digit only. Elsewhere
 
 - words are equal;
 - of "3 of 24" the 24 is equal, and the 3 within three standard errors of a difference of two such counts;
 - another number is within a unit of its last digit, or within the widest interval that the chapter's
   experiments have in a unit that the text names, or, where none is known, within a quarter. Below a
-  thousandth, where rounding decides, its order of magnitude is the same;
+  thousandth, where rounding decides, its order of magnitude is the same. A whole number without a unit is
+  within a tenth;
 - figures are structurally similar (scikit-image's `structural_similarity`) at an eighth of their size, at
   which it matters what is drawn where, and not which pixel a dot moved to.
 """
@@ -32,12 +34,16 @@ from surveylab.press.project import Notebook, own_cells, text_of
 #: of the same processor gave 0.66 to 1, timing its layers again 0.82. Mirrored, 34 of 37 figures have less
 #: than 0.5, and three nearly symmetric ones up to 0.66: so it is also asked to which one a figure is closer.
 SIMILAR = 0.55
+#: The least where the arithmetic agrees, and only another version of the software draws.
+ALIKE = 0.9
 #: By how much figures are reduced before.
 COARSE = 8
 # The side of the square over which the similarity of a place is taken, and the grey that counts as white.
 _WINDOW, _WHITE = 7, 250
 # Of a number of which no spread is known.
 SHARE = 0.25
+# Of a whole number without a unit, such as stands in a table.
+BARE_SHARE = 0.1
 # Below this, in absolute value, a number is rounding.
 ROUNDING = 1e-3
 COUNT_ERRORS = 3.0
@@ -45,6 +51,7 @@ COUNT_ERRORS = 3.0
 TOLD = 5
 
 _NUMBER = re.compile(r"[-+−]?\d+(?:[.,]\d+)*(?:[eE][-+−]?\d+|×10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)?")
+_BARE = re.compile(r"\s*(?:[^\w\s%°]|$)")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")
 _PLAIN = str.maketrans("−⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "--0123456789", ",")
 _IMAGES = ("image/png", "image/jpeg")
@@ -59,12 +66,15 @@ class Rule:
         pixels: whether figures must be.
         widths: for each unit the widest interval that an experiment of the chapter has in it.
         timed: the ids of the cells that show times.
+        close: whether the arithmetic agrees, so that a number may differ in its last digit only, and a whole
+            number not at all.
     """
 
     numbers: bool
     pixels: bool
     widths: Mapping[str, float]
     timed: frozenset[str] = frozenset()
+    close: bool = False
 
 
 def widest(evidence: Mapping[str, Evidence]) -> dict[str, float]:
@@ -147,12 +157,18 @@ def _texts(published: str, again: str, rule: Rule, timed: bool) -> str | None:
     place = 0
     while place < len(olds):
         count = place + 1 < len(olds) and before[olds[place].end() : olds[place + 1].start()] == " of "
-        if count and (said := _counts(olds, news, place)) is not None:
+        if count and not rule.close and (said := _counts(olds, news, place)) is not None:
             if said:
                 return _around(before, now, olds[place], news[place])
             place += 2
             continue
-        if not _near(olds[place][0], news[place][0], spread):
+        old, new = olds[place][0], news[place][0]
+        if rule.close:
+            near = old == new or (not old.isdecimal() and _near(old, new, 0.0, 0.0))
+        else:
+            bare = not spread and old.isdecimal() and _BARE.match(before, olds[place].end())
+            near = _near(old, new, spread, BARE_SHARE if bare else SHARE)
+        if not near:
             return _around(before, now, olds[place], news[place])
         place += 1
     return None
@@ -183,15 +199,15 @@ def _value(number: str) -> float:
     return float(number.replace("×10", "e").translate(_PLAIN))
 
 
-def _near(published: str, again: str, spread: float) -> bool:
+def _near(published: str, again: str, spread: float, share: float) -> bool:
     try:
         before, now = _value(published), _value(again)
     except ValueError:  # a version, a date
         return published == again
     gap, size = abs(before - now), max(abs(before), abs(now))
-    if gap <= max(_last_digit(published), _last_digit(again), spread, SHARE * size) * (1 + 1e-9):
+    if gap <= max(_last_digit(published), _last_digit(again), spread, share * size) * (1 + 1e-9):
         return True
-    if size < ROUNDING and before and now:
+    if share and size < ROUNDING and before and now:
         return max(abs(before / now), abs(now / before)) <= 10
     return False
 
@@ -241,16 +257,20 @@ def _figures(published: str, again: str, rule: Rule, timed: bool) -> str | None:
         return None
     # Another version of what draws it draws it otherwise, and says in the file which it is.
     if rule.pixels and not timed and by == also_by:
-        return f"{different} pixels of the figure are not those of a second execution on the same machine"
+        return f"{different} pixels of the figure are not those of a second execution on the same arithmetic"
     similarity = similar(before, now)
     # Of a figure that is nearly symmetric the mirror image is similar too, but less so.
     if max(similar(before, now[:, ::-1]), similar(before, now[::-1])) > similarity:
         return "the figure is more like the mirror image of a second execution than like it"
-    if similarity >= SIMILAR:
+    least = ALIKE if (rule.pixels or rule.close) and not timed else SIMILAR
+    if similarity >= least:
         return None
+    drawn = (
+        f"; published as drawn by {by or 'unknown'}, now by {also_by or 'unknown'}" if by != also_by else ""
+    )
     return (
         f"the figure shows something else than a second execution: structural similarity {similarity:.2f}, "
-        f"at least {SIMILAR} expected"
+        f"at least {least} expected{drawn}"
     )
 
 
