@@ -43,7 +43,7 @@ def record(book: Path) -> Record:
         again = published | (others or {})
         found = {id: replicated(claims[id], published[id], again[id]) for id in published if id != "paper"}
         machine = {"processor": "A processor, family 6", "accelerator": None}
-        fields = {
+        fields: dict[str, Any] = {
             "edition": 0,
             "design": design,
             "tuning_seed": None,

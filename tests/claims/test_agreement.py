@@ -341,7 +341,7 @@ def test_the_values_of_another_seed_are_named_though_their_mean_is_the_same(make
             "claim-0: these are not the values of seed 0: over the replicates of "
         )
         honest = [
-            (run(make(id=old.claim), np.add(new.values, rng.standard_normal((3, 8)))), new)
+            (run(make(id=old.claim), np.add(np.asarray(new.values), rng.standard_normal((3, 8)))), new)
             for old, new in pairs
         ]
         assert foreign(honest) == {}
@@ -428,12 +428,13 @@ def with_arm(evidence: Evidence, **changes: Any) -> Evidence:
 
 def with_cell(evidence: Evidence, part: str, **changes: Any) -> Evidence:
     cells = getattr(evidence, part)
-    return dataclasses.replace(evidence, **{part: [dataclasses.replace(cells[0], **changes), *cells[1:]]})
+    changed: dict[str, Any] = {part: [dataclasses.replace(cells[0], **changes), *cells[1:]]}
+    return dataclasses.replace(evidence, **changed)
 
 
 FORGED_BESIDE: dict[str, Callable[[Evidence], Evidence]] = {
     "arms, BN, values": lambda e: with_arm(e, values=np.add(e.arms["BN"].values, 0.8).tolist()),  # type: ignore[index]
-    "arms, BN, loss": lambda e: with_arm(e, loss=np.multiply(e.arms["BN"].loss, 0.5).tolist()),  # type: ignore[index]
+    "arms, BN, loss": lambda e: with_arm(e, loss=np.multiply(e.arms["BN"].loss, 0.5).tolist()),  # type: ignore[index, arg-type]
     "arms, BN, curve at step 1": lambda e: with_arm(e, curve=[[1.0, 8.0], *CURVE[1:]]),
     "arms, BN, steps": lambda e: with_arm(e, curve=[[0.5, 0.8], *CURVE[1:]]),
     "arms, BN, what it keeps": lambda e: with_arm(e, accuracy=None),
