@@ -31,7 +31,7 @@ STATEMENTS = {"act-shape", "act-prelu", "act-swish", "act-acon", "act-capacity"}
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The project with its library and its pages, before the first chapter of section B."""
     root = tmp_path / "checkout"
-    no_chapters = shutil.ignore_patterns("*.ipynb", "normalization", "__pycache__", "tuning")
+    no_chapters = shutil.ignore_patterns("*.ipynb", "normalization", "adaptive", "__pycache__", "tuning")
     shutil.copytree(ROOT / "book", root / "book", ignore=no_chapters)
     (root / "book/claims").mkdir(exist_ok=True)
     left_out = shutil.ignore_patterns("__pycache__", "adaptive", "*.egg-info")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -294,7 +294,8 @@ def test_smoke_and_other_runs_never_touch_the_book(root, surveylab):
 @pytest.mark.slow
 def test_a_chapter_with_an_edition_is_published_on_the_seed_that_follows_from_it(root, surveylab):
     claims = root / "book/claims/demo/one.yml"
-    replace(claims, "- id: tiny-gain\n", "- id: tiny-gain\n  edition: 1\n")
+    told = f"  history: [{{date: {date.today()}, change: another design, why: it is a test}}]\n"
+    replace(claims, "- id: tiny-gain\n", f"- id: tiny-gain\n  edition: 1\n{told}")
     seed = publication_seed("demo/one", 1)
     assert seed > 0
     said = surveylab("run")
