@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -28,6 +29,12 @@ class Notebook(SimpleNamespace):
 
     def run(self, *cells: str) -> None:
         self.user_ns["In"] += cells
+
+
+@pytest.fixture(autouse=True)
+def begun_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the process had just begun: other tests may have imported modules that they wrote."""
+    monkeypatch.setattr(cache, "_STARTED", time.time())
 
 
 @pytest.fixture

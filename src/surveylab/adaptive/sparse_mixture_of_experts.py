@@ -167,8 +167,8 @@ class SparseMixtureOfExperts(nn.Module):
         check_counts(num_experts=num_experts, k=k)
         if k > num_experts:
             raise ValueError(f"k should be at most the number of experts {num_experts}, but is {k}")
-        check_weights(importance_weight=importance_weight, load_weight=load_weight)
-        check_weights(capacity_factor=capacity_factor)
+        _check_weights(importance_weight=importance_weight, load_weight=load_weight)
+        _check_weights(capacity_factor=capacity_factor)
         self.k, self.capacity_factor = k, capacity_factor
         self.importance_weight, self.load_weight = importance_weight, load_weight
         self.experts = Experts(num_experts, in_features, hidden_features, out_features, device, dtype)
@@ -236,7 +236,7 @@ def expert_capacity(index: Tensor, num_experts: int, factor: float | None) -> in
     return -(-tokens * k * exact.numerator // (num_experts * exact.denominator))
 
 
-def check_weights(**weights: float | None) -> None:
+def _check_weights(**weights: float | None) -> None:
     for name, weight in weights.items():
         if weight is not None and not 0 <= weight < math.inf:
             raise ValueError(f"{name} should be zero or more, but is {weight}")

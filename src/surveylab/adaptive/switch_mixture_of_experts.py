@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from surveylab.adaptive.experts import Experts, check_features, one_hot
 from surveylab.adaptive.sparse_mixture_of_experts import (
     SparseMixture,
-    check_weights,
+    _check_weights,
     expert_capacity,
     gate_logits,
 )
@@ -83,8 +83,8 @@ class SwitchMixtureOfExperts(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        check_weights(balance_weight=balance_weight)
-        check_weights(capacity_factor=capacity_factor)
+        _check_weights(balance_weight=balance_weight)
+        _check_weights(capacity_factor=capacity_factor)
         self.balance_weight, self.capacity_factor = balance_weight, capacity_factor
         self.experts = Experts(num_experts, in_features, hidden_features, out_features, device, dtype)
         self.gate_weight = nn.Parameter(torch.empty(in_features, num_experts, device=device, dtype=dtype))
