@@ -20,6 +20,7 @@ Pitfalls:
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -165,6 +166,13 @@ def check_counts(**counts: int) -> None:
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise ValueError(f"{name} should be a whole number, 1 or more, but is {count}")
+
+
+def check_weights(**weights: float | None) -> None:
+    """Raise an error for a weight or a factor, by its name, that is negative, infinite or no number."""
+    for name, weight in weights.items():
+        if weight is not None and not 0 <= weight < math.inf:
+            raise ValueError(f"{name} should be zero or more, but is {weight}")
 
 
 def check_features(input: Tensor, features: int) -> None:

@@ -36,7 +36,6 @@ Pitfalls:
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -44,7 +43,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from surveylab.adaptive.experts import Experts, check_counts, check_features, one_hot
+from surveylab.adaptive.experts import Experts, check_counts, check_features, check_weights, one_hot
 
 # Axis legend: … any axes, T tokens (all axes before the last as one), E experts, k chosen, D features in,
 # O features out.
@@ -167,8 +166,9 @@ class SparseMixtureOfExperts(nn.Module):
         check_counts(num_experts=num_experts, k=k)
         if k > num_experts:
             raise ValueError(f"k should be at most the number of experts {num_experts}, but is {k}")
-        _check_weights(importance_weight=importance_weight, load_weight=load_weight)
-        _check_weights(capacity_factor=capacity_factor)
+        check_weights(
+            importance_weight=importance_weight, load_weight=load_weight, capacity_factor=capacity_factor
+        )
         self.k, self.capacity_factor = k, capacity_factor
         self.importance_weight, self.load_weight = importance_weight, load_weight
         self.experts = Experts(num_experts, in_features, hidden_features, out_features, device, dtype)
@@ -234,9 +234,3 @@ def expert_capacity(index: Tensor, num_experts: int, factor: float | None) -> in
     exact = Fraction(repr(float(factor)))
     tokens, k = index.shape
     return -(-tokens * k * exact.numerator // (num_experts * exact.denominator))
-
-
-def _check_weights(**weights: float | None) -> None:
-    for name, weight in weights.items():
-        if weight is not None and not 0 <= weight < math.inf:
-            raise ValueError(f"{name} should be zero or more, but is {weight}")

@@ -21,10 +21,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from surveylab.adaptive.experts import Experts, check_features, one_hot
+from surveylab.adaptive.experts import Experts, check_features, check_weights, one_hot
 from surveylab.adaptive.sparse_mixture_of_experts import (
     SparseMixture,
-    _check_weights,
     expert_capacity,
     gate_logits,
 )
@@ -83,8 +82,7 @@ class SwitchMixtureOfExperts(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        _check_weights(balance_weight=balance_weight)
-        _check_weights(capacity_factor=capacity_factor)
+        check_weights(balance_weight=balance_weight, capacity_factor=capacity_factor)
         self.balance_weight, self.capacity_factor = balance_weight, capacity_factor
         self.experts = Experts(num_experts, in_features, hidden_features, out_features, device, dtype)
         self.gate_weight = nn.Parameter(torch.empty(in_features, num_experts, device=device, dtype=dtype))
