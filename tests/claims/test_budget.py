@@ -43,9 +43,22 @@ def test_what_lies_within_the_margin_stays_there(others: dict[float, float], hol
     assert holds_at_other_budgets(0.1, others, margin=1.0, within=True) is holds
 
 
-@pytest.mark.parametrize("budgets", [(), (0.5,), (2,), (0.5, 0.25), (2, 4), (0.5, 1, 2), (0, 2), (-1, 2)])
+@pytest.mark.parametrize(
+    "budgets",
+    [
+        (),
+        (0.5,),
+        (2,),
+        (0.5, 0.25),
+        (2, 4),
+        (0.5, 1, 2),
+        (0, 2),
+        (-1, 2),
+        (0.999, 1.001),
+        (0.6, 2),
+        (0.5, 1.9),
+    ],
+)
 def test_a_guard_needs_both_sides(budgets: tuple[float, ...]) -> None:
-    with pytest.raises(
-        ValueError, match=r"a smaller and a larger budget, in units of the run's, such as 0.5 and 2"
-    ):
+    with pytest.raises(ValueError, match=r"a budget of at most 0\.5 and one of at least 2 of the run's; got"):
         holds_at_other_budgets(4.0, dict.fromkeys(budgets, 4.0), margin=1.0)

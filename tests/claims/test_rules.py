@@ -169,14 +169,22 @@ def test_a_negligible_effect_must_stay_within_the_margin(make: Make, draw: Draw)
     assert differs.reason == "a matter of budget"
 
 
-def test_the_interval_speaks_before_the_budget(make: Make, draw: Draw) -> None:
-    evidence = run(make(), draw(1.0), guard={0.5: [1.0] * 8, 2: [-5.0] * 8})
-    assert evidence.reason == "direction shown, size open"
+def test_a_direction_that_turns_with_the_budget_is_a_matter_of_budget(make: Make, draw: Draw) -> None:
+    assert run(make(), draw(1.0)).reason == "direction shown, size open"
+    keeps = run(make(), draw(1.0), guard={0.5: [1.0] * 8, 2: [5.0] * 8})
+    turns = run(make(), draw(1.0), guard={0.5: [1.0] * 8, 2: [-5.0] * 8})
+    assert keeps.reason == "direction shown, size open"
+    assert (turns.verdict, turns.reason) == ("inconclusive", "a matter of budget")
+
+
+def test_an_open_interval_speaks_before_the_budget(make: Make) -> None:
+    values = np.resize([4.0, -4.0], (3, 8))
+    assert run(make(), values, guard={0.5: [1.0] * 8, 2: [-5.0] * 8}).reason == "open"
 
 
 def test_a_guard_that_cannot_tell(make: Make, draw: Draw) -> None:
     for mean in (5.0, 1.0):
-        with pytest.raises(EvidenceError, match="bn-fast: the guard needs a smaller and a larger budget"):
+        with pytest.raises(EvidenceError, match=r"bn-fast: the guard needs a budget of at most 0\.5 and one"):
             run(make(), draw(mean), guard={2.0: [5.0] * 8})
     with pytest.raises(EvidenceError, match=r"bn-fast: at budget 2.0: values of shape \(7,\); .* n >= 8"):
         run(make(), draw(5.0), guard={0.5: [5.0] * 8, 2.0: [5.0] * 7})

@@ -124,7 +124,8 @@ def test_guard_map_and_clusters_are_kept_with_the_evidence(begin: Begin, shown: 
     lab.check("gain", GAINS, guard={4: GAINS[:8], 0.25: GAINS[8:16]}, scope_map=[({"width": 8}, GAINS[:8])])
     lab.check("gain", GAINS, guard={4: -GAINS[:8], 0.25: GAINS[8:16]})
     lab.check("gain", GAINS, clusters=[[r % 4 for r in range(8)]] * 3)
-    holds, goes, clustered = (recorded(output) for output in shown[1:])
+    lab.check("gain", GAINS, clusters=[r % 4 for r in range(8)] * 3)
+    holds, goes, clustered, flat = (recorded(output) for output in shown[1:])
     assert holds.verdict == "supported"
     assert [cell.at for cell in holds.guard] == [{"budget": 0.25}, {"budget": 4.0}]
     assert holds.guard[1].values == GAINS[:8].tolist()
@@ -132,7 +133,10 @@ def test_guard_map_and_clusters_are_kept_with_the_evidence(begin: Begin, shown: 
     assert (cell.at, cell.estimate) == ({"width": 8}, pytest.approx(float(GAINS[:8].mean())))
     assert (goes.verdict, goes.reason) == ("inconclusive", "a matter of budget")
     assert clustered.clusters == [[0, 1, 2, 3] * 2] * 3 and clustered.low != holds.low
-    with pytest.raises(EvidenceError, match="the guard needs a smaller and a larger budget"):
+    assert flat == clustered
+    with pytest.raises(EvidenceError, match="one label a value"):
+        lab.check("gain", GAINS, clusters=[0, 1])
+    with pytest.raises(EvidenceError, match=r"the guard needs a budget of at most 0\.5"):
         lab.check("gain", GAINS, guard={4: GAINS[:8]})
     with pytest.raises(
         EvidenceError, match=r"at width 8: values of shape \(7,\); a setting needs \(n,\) with n >= 8"

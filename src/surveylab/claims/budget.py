@@ -1,7 +1,7 @@
 """The guard at other budgets: an effect that training longer removes is one of the budget.
 
-Population 0 is run again at a quarter or half of the budget, and at twice or four times, with rates found
-anew. With the run's estimate e and the estimates e_b at the other budgets b, a verdict holds if
+Population 0 is run again at half of the budget or less, and at twice or more, with rates found anew. With the
+run's estimate e and the estimates e_b at the other budgets b, a verdict holds if
 
     sign(e_b) = sign(e) at all b,   and   e_b / e ≥ ½ at all b > 1.
 
@@ -15,6 +15,8 @@ from collections.abc import Mapping
 
 #: Share of the effect that must remain at a larger budget.
 REMAINS = 0.5
+#: A guard's smallest budget is at most, its largest at least so much of the run's.
+MOST_BELOW, LEAST_ABOVE = 0.5, 2.0
 
 
 def holds_at_other_budgets(
@@ -29,13 +31,13 @@ def holds_at_other_budgets(
         within: Whether the verdict is that the effect lies within the margin.
 
     Raises:
-        ValueError: If there is no smaller or no larger budget.
+        ValueError: If no budget is at most half, or none at least twice, that of the run.
     """
     budgets = sorted(others)
-    if not budgets or not (0 < budgets[0] < 1 < budgets[-1]) or 1 in budgets:
+    if not budgets or not 0 < budgets[0] <= MOST_BELOW < LEAST_ABOVE <= budgets[-1] or 1 in budgets:
         raise ValueError(
-            "the guard needs a smaller and a larger budget, in units of the run's, such as 0.5 and 2; got "
-            + (", ".join(f"{b:g}" for b in budgets) or "none")
+            f"the guard needs a budget of at most {MOST_BELOW:g} and one of at least {LEAST_ABOVE:g} "
+            "of the run's; got " + (", ".join(f"{b:g}" for b in budgets) or "none")
         )
     if within:
         return all(abs(effect) < margin for effect in others.values())

@@ -44,9 +44,6 @@ _DERIVED = (
     "edition",
 )
 
-#: A guard's smallest budget is at most, its largest at least so much of the run's.
-MOST_BELOW, LEAST_ABOVE = 0.5, 2.0
-
 
 class RecordError(ValueError):
     """A project, a notebook or its record cannot be found or read; the message says which and what to do."""
@@ -203,7 +200,6 @@ def recompute(claims: Mapping[str, Claim], nb: Notebook, *, chapter: str | None 
         if data.get("name") in sums and data.get("sha256") != sums[data["name"]]:
             found.append(_difference(name, "data", data.get("sha256"), sums[data["name"]], "provenance"))
         found += _recompute_one(claim, evidence, output)
-        found += _budgets_too_near(name, evidence)
     found += _summaries_differ(nb)
     found += _shown_besides(nb)
     checked = {name for name, _, _ in checks}
@@ -262,21 +258,6 @@ def _recompute_one(claim: Claim, evidence: Evidence, output: Notebook) -> list[s
         else:
             found.append(_difference(claim.id, "text/markdown", said, expected))
     return found
-
-
-def _budgets_too_near(name: str, evidence: Evidence) -> Iterator[str]:
-    """A sentence if a guard's budgets lie so near that of the run that it guards against nothing.
-
-    Here and not in `judge`: what may be published is stricter than what can be judged.
-    """
-    given = [cell.at.get("budget") for cell in evidence.guard or ()]
-    budgets = sorted(float(budget) for budget in given if isinstance(budget, int | float))
-    if budgets and not (budgets[0] <= MOST_BELOW and budgets[-1] >= LEAST_ABOVE):
-        shown = ", ".join(f"{budget:g}" for budget in budgets)
-        yield (
-            f"{name}: guard: its budgets are {shown} of the run's; the smallest must be at most "
-            f"{MOST_BELOW:g}, the largest at least {LEAST_ABOVE:g}"
-        )
 
 
 def _given(evidence: Evidence) -> dict[str, Any]:

@@ -179,7 +179,9 @@ def _by_interval(claim: Claim, array: Array, found: Evidence) -> Evidence:
         # Looked at whatever the verdict: an incomplete guard raises, and not only where it is needed.
         others = {cell.at["budget"]: cell.estimate for cell in found.guard}
         within = verdict == ("supported" if direction == "equivalent" else "negligible")
-        if not holds_at_other_budgets(centre, others, margin=margin, within=within) and not found.reason:
+        holds = holds_at_other_budgets(centre, others, margin=margin, within=within)
+        # Of an effect that is too small to decide on, its direction is all that is said.
+        if not holds and found.reason in (None, reasons.DIRECTION):
             overruled = reasons.BUDGET
     if found.arms is not None and found.profile != "smoke" and undertrained(found.arms):
         overruled = reasons.UNDERTRAINED

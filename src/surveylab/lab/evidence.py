@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from surveylab.claims import (
@@ -70,8 +71,8 @@ def check(
             goes there makes the claim inconclusive. `Comparison.variant` trains at another budget.
         scope_map: Settings and the same effect in them, one value a replicate, such as
             ``[({"budget": 2, "data": "fashion"}, …), …]``. It decides nothing; the card draws it.
-        clusters: What each value's replicate shares with others, a number or a name, in the shape of the
-            values. The interval is then over clusters.
+        clusters: What each value's replicate shares with others, a number or a name, one a value: (3n,) or
+            (3, n). The interval is then over clusters.
 
     Raises:
         KeyError: In a chapter, if there is no such claim.
@@ -116,7 +117,7 @@ def check(
         arms=known,
         guard=None if guard is None else {budget: _row(there) for budget, there in guard.items()},
         scope_map=None if scope_map is None else [(at, _row(there)) for at, there in scope_map],
-        clusters=clusters,
+        clusters=None if clusters is None else _by_population(clusters, values),
     )
     if os.environ.get("SURVEYLAB_VERIFY") and run.profile != "smoke":
         evidence = _reproduced(run, evidence)
@@ -127,6 +128,13 @@ def check(
         {"surveylab": evidence.to_metadata()},
         plain=f"{text} {result(evidence)}".rstrip(),
     )
+
+
+def _by_population(clusters: Any, values: Any) -> Any:
+    """Names in the shape of the values, if there is one a value; else as they are, for `judge` to refuse."""
+    names = np.asarray(clusters)
+    shape = np.shape(values)
+    return names.reshape(shape).tolist() if names.size == np.prod(shape) else clusters
 
 
 def _row(values: Any) -> list[float]:

@@ -77,8 +77,8 @@ def settings(name: str, grid: Grid, streams: Sequence[Stream], trial: Trial) -> 
         trial: Trains and scores on validation data.
 
     Raises:
-        TuningError: The chapter's file has no such arm, or has another grid; or, under ``surveylab tune``,
-            the best value lies at the edge of its grid.
+        TuningError: The chapter's file has no such arm, has another grid, or lacks a population's rates; or,
+            under ``surveylab tune``, the best value lies at the edge of its grid.
     """
     grid = _checked(name, grid)
     if is_tuning():
@@ -101,8 +101,15 @@ def settings(name: str, grid: Grid, streams: Sequence[Stream], trial: Trial) -> 
             return [middle] * len(populations_of(streams))
         why = "has not been tuned" if name not in known else "was tuned on another grid"
         raise TuningError(f"{name} {why}; run: surveylab tune {run.chapter}")
-    best = list(known[name]["best"])
-    return best if len(best) == len(populations_of(streams)) else best[:1] * len(populations_of(streams))
+    best, populations = list(known[name]["best"]), populations_of(streams)
+    if is_smoke() and len(best) < len(populations):
+        return best[:1] * len(populations)
+    if populations[-1] >= len(best):
+        raise TuningError(
+            f"{name} was tuned for {len(best)} of the {len(populations)} populations that train; "
+            f"run: surveylab tune {run.chapter}"
+        )
+    return [best[population] for population in populations]
 
 
 def search(name: str, grid: Grid, streams: Sequence[Stream], trial: Trial) -> Search:
