@@ -396,3 +396,21 @@ def test_errors() -> None:
         AdaptiveComputationTime(cell, H)(torch.zeros(B, T, I), (state, state))
     with pytest.raises(ValueError, match=r"shapes that it is given, \[\(6, 4\)\], but returned \[\(6, 3\)\]"):
         act_step(lambda input, state: state[:, :3], torch.zeros(B, I), state, weight, bias)
+
+
+@pytest.mark.parametrize("early", [[0.5], [0.2, 0.3], []])
+def test_when_an_update_falls_away_the_cost_drops_by_one_less_its_predecessors_probability(
+    early: list[float],
+) -> None:
+    """`early` probabilities, then one that nearly completes the sum, then one that always does."""
+
+    def cost(missing: float) -> Pondered:
+        before_last = 0.99 - sum(early) - missing
+        states = iter(torch.tensor([*early, before_last, 0.9], dtype=torch.float64).logit())
+        zeros, ones = torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
+        return act_step(lambda input, state: next(states).view(1, 1), zeros, zeros, ones, zeros[0])
+
+    above, below = cost(1e-9), cost(-1e-9)
+    assert above.steps.item() - below.steps.item() == 1
+    drop = above.ponder.item() - below.ponder.item()
+    assert drop == pytest.approx(1 - (0.99 - sum(early)), abs=1e-6)

@@ -19,7 +19,7 @@ ponder cost :math:`\rho`, times a time penalty :math:`\tau`, is added to the los
 Pitfalls:
     * :math:`N` has no gradient: that of :math:`\rho` is :math:`\partial \rho / \partial h^n = -1` for
       :math:`n < N` and 0 for :math:`n = N`. Lowering :math:`\rho` raises the early probabilities until their
-      sum is reached sooner, and there :math:`\rho` jumps, by more than 1 - ε.
+      sum is reached sooner, and there :math:`\rho` jumps down, by :math:`1 - h^{N-1}`.
     * The last weight is :math:`R`, not :math:`h^N`: else the weights do not sum to one, and the mean shrinks.
     * The paper takes the weighted mean of the outputs as well. Its outputs are linear in the state,
       :math:`y^n = W_y s^n + b_y`, and because the weights sum to one their mean is
