@@ -20,8 +20,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from surveylab.press.project import PressError, Project
 from surveylab.press.run.execute import execute_all
+
+from surveylab.press.project import PressError, Project
 from surveylab.press.run.executor import Executor
 from surveylab.press.run.kernel import Task, make_task
 

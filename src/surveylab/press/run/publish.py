@@ -22,8 +22,7 @@ from surveylab.press.project import (
     ensure_writable,
     write_atomically,
 )
-from surveylab.press.run.execute import execute_all
-from surveylab.press.run.executor import Executor
+from surveylab.press.run.executor import Executor, execute_all
 from surveylab.press.run.freshness import (
     FRESH,
     REWORD,

@@ -35,8 +35,7 @@ from surveylab.press.project import (
     listed,
     write_atomically,
 )
-from surveylab.press.run.execute import execute_all
-from surveylab.press.run.executor import Executor
+from surveylab.press.run.executor import Executor, execute_all
 from surveylab.press.run.freshness import FRESH, REWORD, contradictions, state_of
 from surveylab.press.run.kernel import CELL_TIMEOUT, Executed, Task, make_task
 from surveylab.press.run.publish import run_record

@@ -16,8 +16,7 @@ from dataclasses import replace
 from surveylab.claims import record
 from surveylab.press.console import counted, seconds, table
 from surveylab.press.project import ChapterFailed, Notebook, PressError, Project, WrongUse
-from surveylab.press.run.execute import execute_all
-from surveylab.press.run.executor import Executor
+from surveylab.press.run.executor import Executor, execute_all
 from surveylab.press.run.freshness import (
     FRESH,
     REWORD,
