@@ -42,7 +42,7 @@ POLL = 0.5
 ANSWER = 5
 GRACE = 30
 # A worker of this machine that dies twice in the same chapter may have been unlucky; three times is a reason.
-DEATHS = 2
+ALLOWED_FAILURES = 2
 SILENT = logging.CRITICAL + 1
 CONTINUE = "what was finished stays, and the same command goes on where this one stopped"
 
@@ -95,7 +95,7 @@ def _dispatch(
             while waiting and len(running) < pool.slots:
                 task = waiting.pop(0)
                 key = f"{task.chapter}-{run}"
-                future = client.submit(on_worker.sealed(task, run), key=key, pure=False, resources=resources)
+                future = client.submit(on_worker.pickled(task, run), key=key, pure=False, resources=resources)
                 running[future] = task
                 future.add_done_callback(arrived.put)
             try:
@@ -255,7 +255,7 @@ def _local(workers: int, gpus: Sequence[str]) -> Iterator[Any]:
                 "preload": on_worker.__name__,
             }
             spec[number] = {"cls": Nanny, "options": here | options | own}
-        settings = {"distributed.scheduler.allowed-failures": DEATHS, "temporary-directory": folder}
+        settings = {"distributed.scheduler.allowed-failures": ALLOWED_FAILURES, "temporary-directory": folder}
         try:
             with dask.config.set(settings), SpecCluster(spec, scheduler) as cluster:
                 yield cluster

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,7 @@ _INK, _QUIET, _PAPER = "#222832", "#48566b", "#ffffff"
 
 
 def write_assets(html: Path, site: Site, title: str, front: str, findings: Findings) -> None:
-    """Write them all.
-
-    Args:
-        html: The built pages.
-        site: The addresses that are known.
-        title: The book's.
-        front: The file of its front page.
-        findings: What the card counts.
-    """
+    """Write them all."""
     texts: dict[str, str] = {
         # The theme's front page is `intro`; a folder opened in a browser asks for `index.html`.
         "index.html": render(
@@ -71,7 +62,7 @@ def card(title: str, findings: Findings) -> bytes:
     from matplotlib.patches import Rectangle
 
     style.use("default")  # whatever the reader's own settings are
-    counts = Counter(findings.verdict(statement) for statement in findings.statements)
+    counts = findings.counts
     total, examined = len(findings.statements), len(findings.examined)
     figure = Figure(figsize=(12, 6.3), dpi=100, facecolor=_PAPER)
     figure.text(0.07, 0.80, title, size=46, weight="bold", color=_INK, va="center")

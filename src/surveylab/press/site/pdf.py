@@ -89,11 +89,7 @@ def make_pdf(html: Path, out: Path, parts: Sequence[Part], *, title: str, author
     """Write the book as a PDF.
 
     Args:
-        html: The built site.
-        out: The file to write.
         parts: Its pages in reading order.
-        title: The book's.
-        author: Likewise.
 
     Raises:
         PressError: there is no browser or no pypdf, or the browser does not make a PDF.
@@ -156,17 +152,10 @@ def find_browser() -> str:
 def _printed(browser: str, page: Path) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "book.pdf")
-        command = [
-            *(browser, "--headless", "--disable-gpu", f"--user-data-dir={folder}/profile"),
-            # Root, and some systems, give Chromium no sandbox; the page is our own and loads nothing else.
-            "--no-sandbox",
-            *(
-                "--no-pdf-header-footer",
-                "--virtual-time-budget=120000",
-                f"--print-to-pdf={out}",
-                page.as_uri(),
-            ),
-        ]
+        # Root, and some systems, give Chromium no sandbox; the page is our own and loads nothing else.
+        options = ["headless", "disable-gpu", "no-sandbox", "no-pdf-header-footer"]
+        options += ["virtual-time-budget=120000", f"user-data-dir={folder}/profile", f"print-to-pdf={out}"]
+        command = [browser, *(f"--{option}" for option in options), page.as_uri()]
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False

@@ -95,7 +95,7 @@ def to_json(report: Report) -> str:
 
 
 # What XML 1.0 cannot hold, escaped or not; the coloured message of a kernel has it.
-_UNSPEAKABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def to_junit(report: Report) -> str:
@@ -145,8 +145,8 @@ def _case(
     if outcome is not None:
         said = ElementTree.SubElement(case, outcome)
         if message:
-            said.set("message", _UNSPEAKABLE.sub("?", message))
-        said.text = text and _UNSPEAKABLE.sub("?", text)
+            said.set("message", _NOT_XML.sub("?", message))
+        said.text = text and _NOT_XML.sub("?", text)
     return case
 
 

@@ -53,7 +53,6 @@ def provenance(
     """The last section of a chapter: when, on what and from what it was executed.
 
     Args:
-        chapter: `section/chapter`.
         record: What the press wrote into the notebook.
         source: Where the source notebook lies, for the download link, seen from the top of the book.
         library: The objects of the library that its code uses, as the API reference names them.
