@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 
 import click
 
+from surveylab.claims.values import PROFILES
 from surveylab.press.project import PressError, Project, WrongUse
 
-PROFILES = ("smoke", "standard", "full")
 DEVICES = ("auto", "cpu", "cuda")
 
 

@@ -39,7 +39,7 @@ from surveylab.press.run.executor import Executor, execute_all
 from surveylab.press.run.freshness import FRESH, REWORD, contradictions, state_of
 from surveylab.press.run.kernel import CELL_TIMEOUT, Executed, Task, make_task
 from surveylab.press.run.publish import run_record
-from surveylab.press.run.tune import read_sweeps
+from surveylab.press.run.tune import read_sweeps, search_variables
 
 Say = Callable[[str], None]
 Rates = tuple[int, bytes]
@@ -179,7 +179,7 @@ def _retuned(
         places = {c: Path(folder, f"{n}.json") for n, c in enumerate(chapters) if c not in found}
         tasks = []
         for chapter, place in places.items():
-            environment = {"SURVEYLAB_TUNE": str(place), "SURVEYLAB_TUNE_KEPT": str(known)}
+            environment = search_variables(place, known)
             tasks.append(make_task(project, chapter, seed=tuning_seed, environment=environment, **asked))
         for chapter, executed in _executed(tasks, executor, say):
             if executed is None:

@@ -83,11 +83,16 @@ def repeat(
             chapter,
             seed=seed,
             device=device,
-            environment={"SURVEYLAB_TUNE": str(found), "SURVEYLAB_TUNE_KEPT": str(before)},
+            environment=search_variables(found, before),
             timeout=timeout,
             strict=False,
         )
         return perform(task, partial(progress.cell, label))
+
+
+def search_variables(found: Path, known: Path) -> dict[str, str]:
+    """What tells a chapter to search, into which file, and which searches are not repeated."""
+    return {"SURVEYLAB_TUNE": str(found), "SURVEYLAB_TUNE_KEPT": str(known)}
 
 
 def _searches(path: Path) -> dict[str, Any]:

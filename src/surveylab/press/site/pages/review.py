@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from docutils.nodes import make_id
 
-from surveylab.claims import BADGES, NOT_SEEN, Claim, Evidence, evidence_of
+from surveylab.claims import BADGES, NOT_SEEN, Claim, Evidence, evidence_of, standing
 from surveylab.press.project import Notebook, text_of
 from surveylab.press.review_text import Chapter, Sentence, chapters_of
 from surveylab.press.site.evidence import Findings
@@ -108,15 +108,15 @@ def answers(findings: Findings) -> str:
             row = (sentence, verdict, findings.leads_to(sentence), findings.better(sentence))
             groups[BADGES[verdict].answer].append(row)
         shown = {answer: rows for answer, rows in groups.items() if rows}
+        claims = [findings.claims[id] for id in findings.evidence if id in findings.claims]
+        claims = [claim for claim in claims if claim.chapter.startswith(f"{section.name}/")]
         sections.append(
             {
                 "title": section.title,
                 "examined": len(examined),
                 "total": len(section.statements),
-                "claims": sum(
-                    id in findings.evidence and claim.chapter.startswith(f"{section.name}/")
-                    for id, claim in findings.claims.items()
-                ),
+                "claims": len(claims),
+                "revised": sum(claim.kind != "source" and standing(claim) == "revised" for claim in claims),
                 "groups": shown,
             }
         )
