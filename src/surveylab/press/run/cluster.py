@@ -63,7 +63,7 @@ def with_dask(
     with connected(scheduler, workers, gpu) as client:
         pool = WorkerPool(client, scheduler, gpu)
         pool.look()
-        ready = [replace(task, environment=environment | task.environment) for task in tasks]
+        ready = [replace(task, environment={**environment, **task.environment}) for task in tasks]
         yield from _dispatch(client, pool, ready, progress)
 
 

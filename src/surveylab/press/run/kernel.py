@@ -49,7 +49,7 @@ class Task:
     parameters: dict[str, Any]
     files: dict[str, bytes]
     folder: str | None = None
-    environment: dict[str, str | None] = field(default_factory=dict)
+    environment: Mapping[str, str | None] = field(default_factory=dict)
     timeout: int = CELL_TIMEOUT
     strict: bool = True
     expected: float | None = None
@@ -75,14 +75,11 @@ def make_task(
     seed: int | None = None,
     device: str = "auto",
     candidate: str | None = None,
-    environment: Mapping[str, str] | None = None,
-    timeout: int = CELL_TIMEOUT,
-    strict: bool = True,
-    expected: float | None = None,
+    **options: Any,
 ) -> Task:
     """Describe the execution of a chapter's source as it lies in the working tree.
 
-    The seed is by default the one on which the chapter is published.
+    The seed is by default the one on which the chapter is published; `options` are further fields of `Task`.
 
     Raises:
         ChapterFailed: the source cannot be read, or not be executed as it stands.
@@ -96,17 +93,8 @@ def make_task(
     folder = None
     if candidate is not None:
         parameters["candidate"], folder = candidate, str(Path.cwd())
-    return Task(
-        chapter,
-        text_of_source(read_source(project, chapter)),
-        parameters,
-        pack(project, chapter),
-        folder,
-        dict(environment or {}),
-        timeout=timeout,
-        strict=strict,
-        expected=expected,
-    )
+    source = text_of_source(read_source(project, chapter))
+    return Task(chapter, source, parameters, pack(project, chapter), folder, **options)
 
 
 def perform(task: Task, on_cell: OnCell | None = None, on_kernel: OnKernel | None = None) -> Executed:
@@ -182,7 +170,10 @@ def _execute(task: Task, source: Any, folder: Path, stderr: IO[bytes], position:
     root, work = folder / "project", folder / "work"
     work.mkdir()
     unpack(task.files, root)
-    given = kernel_environment(root, folder / "settings", _candidate_folder(task, root)) | task.environment
+    given = {
+        **kernel_environment(root, folder / "settings", _candidate_folder(task, root)),
+        **task.environment,
+    }
     environment = {name: value for name, value in given.items() if value is not None}
     return papermill.execute_notebook(
         source,

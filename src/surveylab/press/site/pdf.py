@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
+import posixpath
 import re
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -315,10 +316,4 @@ def _from_top(page: str, name: str) -> str:
     """A relative address as seen from the top of the site."""
     if re.match(r"[a-z][a-z0-9+.-]*:", name):
         return name
-    parts: list[str] = []
-    for part in (PurePosixPath(page).parent / name).as_posix().split("/"):
-        if part == ".." and parts:
-            parts.pop()
-        elif part not in ("", "."):
-            parts.append(part)
-    return "/".join(parts)
+    return posixpath.normpath(posixpath.join(posixpath.dirname(page), name))
