@@ -119,7 +119,7 @@ class Progress:
         """Show how far the work is now."""
         with self._changing:
             left = sum(self._weights[chapter] * (1 - self._share(chapter)) for chapter in self._waiting)
-            self.bar.n = self.bar.total - left
+            self.bar.n = sum(self._weights.values()) - left
             total = len(self._weights)
             said = [f"{total - len(self._waiting)} of {counted(total, 'chapter')}"] if total > 1 else []
             said += [f"{chapter} {done}/{cells} cells" for chapter, (_, done, cells) in self._running.items()]
