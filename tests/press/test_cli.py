@@ -144,7 +144,7 @@ def clock(monkeypatch):
     return now
 
 
-def shown(progress: Progress) -> tuple[str, float, float]:
+def shown(progress: Progress) -> tuple[str, float, float | None]:
     """What stands before the bar, how much of the work is done, and how much there is."""
     progress.show()
     return progress.bar.desc, progress.bar.n, progress.bar.total

@@ -27,7 +27,8 @@ _SEARCH_IN_FILES = 'if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHO
 
 def setup(app: Any) -> dict[str, bool]:
     """Register with Sphinx."""
-    nothing = {"site": {}, "sources": {}, "uses": {}, "packages": {}, "chapters": [], "claims": {}}
+    objects = ("site", "sources", "uses", "packages", "claims")
+    nothing: dict[str, Any] = {name: {} for name in objects} | {"chapters": []}
     app.add_config_value("surveylab", nothing, "env")
     app.add_role("claim", _claim)
     app.connect("config-inited", _order_own_files)
