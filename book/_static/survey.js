@@ -81,7 +81,7 @@ function cardMargin(card) {
     const line = document.createElementNS("http://www.w3.org/2000/svg", "line");
     line.setAttribute("class", "sl-yours-edge");
     line.setAttribute("y1", 2);
-    line.setAttribute("y2", 48);
+    line.setAttribute("y2", 42);
     return [line, side];
   });
   slider.addEventListener("input", () => {

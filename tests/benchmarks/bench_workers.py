@@ -21,8 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from surveylab.press.project import PressError, Project
-from surveylab.press.run.execute import execute_all
-from surveylab.press.run.executor import Executor
+from surveylab.press.run.executor import Executor, execute_all
 from surveylab.press.run.kernel import Task, make_task
 
 # How many at a time, on how many threads each.

@@ -183,7 +183,8 @@ def test_the_front_page_answers_in_sentences(findings: Findings) -> None:
     assert list(groups) == ["Does not hold", "Holds in part", "Holds", "Open"]
     assert "It never fails." in groups["Does not hold"] and "It scales." in groups["Open"]
     assert "Instead: It is exact but slow." in groups["Holds in part"]
-    assert "4 of 5 statements examined by 7 claims." in page
+    told = 'of which <a href="ledger.html">1</a> was revised after a result was known.'
+    assert f"4 of 5 statements examined by 7 claims, {told}" in page
     assert all('<span class="sl-count">1</span>' in group for group in groups.values())
     waiting = review.answers(Findings(findings.review, findings.claims, {}))
     assert "sl-answer" not in waiting and "Demonstration (5 statements)" in waiting

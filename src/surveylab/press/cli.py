@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 
 import click
 
+from surveylab.claims.values import PROFILES
 from surveylab.press.project import PressError, Project, WrongUse
 
-PROFILES = ("smoke", "standard", "full")
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -178,10 +178,10 @@ def status(chapters: Sequence[str]) -> int:
 
     Exits with 1 if any published chapter is not fresh. Full editions are dated and never stale.
     """
-    from surveylab.press.run.freshness import status as lay_out
+    from surveylab.press.run.freshness import status as describe
 
     project = Project.find()
-    text, fresh = lay_out(project, project.select(chapters))
+    text, fresh = describe(project, project.select(chapters))
     click.echo(text)
     return 0 if fresh else 1
 

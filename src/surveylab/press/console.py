@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import heapq
-import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from types import TracebackType
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TextIO
+
+from tqdm import tqdm
 
 from surveylab.claims import Evidence
 
@@ -53,44 +52,46 @@ def short(evidence: Evidence | None) -> str:
 
 
 class Progress:
-    """One line that says how far the work is: chapters and cells done, time gone, time left.
+    """A bar that says how far the work is: chapters and cells done, time gone, time left.
 
-    It shows on a terminal only; in a log file or in CI it is silent. The clock on it moves during a long
-    cell too. What is left is taken from how long each chapter took last time, which is known better than it
-    could be guessed from the number of cells.
+    It shows on a terminal only; in a log file or in CI it is silent. Each chapter counts as the seconds that
+    it took last time, which tells the time left better than the number of cells.
 
     Args:
         expected: each chapter that is to be executed, and the seconds it took last time if that is known.
-        at_once: how many are executed at the same time.
         stream: where to show it.
     """
 
-    def __init__(
-        self, expected: Mapping[str, float | None], *, at_once: int = 1, stream: TextIO | None = None
-    ) -> None:
-        self.at_once = at_once
-        self._waiting, self._total = dict(expected), len(expected)
+    def __init__(self, expected: Mapping[str, float | None], *, stream: TextIO | None = None) -> None:
+        known = [duration for duration in expected.values() if duration]
+        usual = sum(known) / len(known) if known else 1.0
+        self._weights = {chapter: duration or usual for chapter, duration in expected.items()}
+        self._guessed = not known
+        self._waiting = set(expected)
         self._running: dict[str, tuple[float, int, int]] = {}
-        self._stream = stream or sys.stderr
-        self._shows = self._stream.isatty()
-        self._start = time.monotonic()
+        self._changing = threading.Lock()
         self._finished = threading.Event()
         self._clock = threading.Thread(target=self._tick, daemon=True)
-        self._changing = threading.RLock()
-        self._paused = False
+        self.bar = tqdm(
+            total=sum(self._weights.values()),
+            file=stream or sys.stderr,
+            disable=None,  # unless it is a terminal
+            leave=False,
+            smoothing=0,
+            dynamic_ncols=True,
+            bar_format="{desc} {bar} {elapsed}, {remaining} left",
+        )
 
     def __enter__(self) -> Progress:
-        if self._shows:
+        if not self.bar.disable:
             self._clock.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._finished.set()
-        if self._shows:
+        if not self.bar.disable:
             self._clock.join()
-            self._write("")
+        self.bar.close()
 
     def cell(self, chapter: str, done: int, total: int) -> None:
         """Say how many cells of a chapter are done: none where it begins, perhaps for a second time."""
@@ -103,56 +104,32 @@ class Progress:
     def finish(self, chapter: str) -> None:
         """Say that a chapter needs no more time."""
         with self._changing:
-            self._waiting.pop(chapter, None)
+            self._waiting.discard(chapter)
             self._running.pop(chapter, None)
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Take the line away while something else is shown."""
-        with self._changing:
-            self._paused = True
-            if self._shows:
-                self._write("")
-        try:
-            yield
-        finally:
-            self._paused = False
+    def paused(self) -> AbstractContextManager[None]:
+        """Take the bar away while something else is shown."""
+        return nullcontext() if self.bar.disable else tqdm.external_write_mode(file=self.bar.fp)
 
     def _tick(self) -> None:
         while not self._finished.wait(0.5):
-            with self._changing:
-                if not self._paused:
-                    self._write(self.line())
+            self.show()
 
-    def _write(self, line: str) -> None:
-        """Write over the line; an empty one leaves the cursor at its start."""
-        # Blanks and no escape sequence: not every console of Windows knows them.
-        width = shutil.get_terminal_size().columns - 1
-        self._stream.write("\r" + line[:width].ljust(width) + ("" if line else "\r"))
-        self._stream.flush()
-
-    def line(self) -> str:
-        """The line as it stands now."""
+    def show(self) -> None:
+        """Show how far the work is now."""
         with self._changing:
-            now = time.monotonic()
-            spent, left = seconds(now - self._start), self._left(now)
-            if left is not None and self._waiting:
-                spent += f", about {seconds(left)} left" if left > 0 else ", longer than last time"
-            cells = [f"{chapter} {done}/{total} cells" for chapter, (_, done, total) in self._running.items()]
-            if self._total == 1:
-                chapter = next(iter(self._waiting), "")
-                return f"{(cells or [chapter])[0]}  {spent}"
-            finished = self._total - len(self._waiting)
-            return ", ".join([f"{finished} of {counted(self._total, 'chapter')}, {spent}", *cells])
+            left = sum(self._weights[chapter] * (1 - self._share(chapter)) for chapter in self._waiting)
+            self.bar.n = sum(self._weights.values()) - left
+            total = len(self._weights)
+            said = [f"{total - len(self._waiting)} of {counted(total, 'chapter')}"] if total > 1 else []
+            said += [f"{chapter} {done}/{cells} cells" for chapter, (_, done, cells) in self._running.items()]
+        self.bar.set_description_str(", ".join(said))
 
-    def _left(self, now: float) -> float | None:
-        """Seconds until the last one is finished, if the longest begin first; None where one is not known."""
-        expected = {chapter: known for chapter, known in self._waiting.items() if known is not None}
-        if len(expected) < len(self._waiting):
-            return None
-        lanes = [max(0.0, expected.pop(c) - (now - start)) for c, (start, _, _) in self._running.items()]
-        lanes += [0.0] * (self.at_once - len(lanes))
-        heapq.heapify(lanes)
-        for known in sorted(expected.values(), reverse=True):
-            heapq.heapreplace(lanes, lanes[0] + known)
-        return max(lanes, default=0.0)
+    def _share(self, chapter: str) -> float:
+        """How much of a chapter is done: by the time it took before, else by its cells."""
+        if chapter not in self._running:
+            return 0.0
+        start, done, cells = self._running[chapter]
+        return (
+            done / cells if self._guessed else min(1.0, (time.monotonic() - start) / self._weights[chapter])
+        )

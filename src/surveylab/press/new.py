@@ -15,19 +15,8 @@ from surveylab.press.project import Notebook, Project, WrongUse, write_atomicall
 from surveylab.press.review_text import Chapter, Section, Sentence, chapters_of
 
 # Folders of the library, of the book and of its pages that are no section.
-RESERVED = (
-    "api",
-    "claims",
-    "executed",
-    "full",
-    "lab",
-    "notebooks",
-    "packaged",
-    "press",
-    "replications",
-    "tuning",
-)
-
+RESERVED = {"api", "claims", "executed", "full", "lab", "notebooks", "packaged", "press"}
+RESERVED |= {"replications", "tuning"}
 _WIDTH = 88  # of code in a notebook: notebooks/ruff.toml
 
 ON_YOUR_OWN = """\
@@ -54,7 +43,6 @@ def new(project: Project, name: str, say: Callable[[str], None]) -> None:
     """Write the skeleton of a chapter: source, claims and test, and for a new section its package.
 
     Args:
-        project: The checkout.
         name: ``section/chapter``, one of the review's chapters.
         say: What tells the author what was written and what comes next.
 

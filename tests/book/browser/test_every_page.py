@@ -108,3 +108,5 @@ def test_on_a_phone(name: str, visit: Opener, whole: Path) -> None:
     assert seen.ask("look.mathematics()") == []
     assert seen.ask("look.sideways()") == []
     assert axe(seen) == []
+    seen.page.set_viewport_size({"width": 320, "height": 640})  # the narrowest phone, or a page at 400 %
+    assert seen.ask("look.sideways()") == []

@@ -60,6 +60,16 @@ def test_the_theme_can_be_switched(visit: Opener, address: str) -> None:
     assert seen.page.evaluate("document.documentElement.dataset.mode") in colours
 
 
+def test_in_the_plot_of_effects_each_verdict_has_a_form_of_its_own(visit: Opener, address: str) -> None:
+    seen = visit(f"{address}intro.html")
+    forms: dict[str, str] = seen.page.evaluate(
+        "Object.fromEntries([...document.querySelectorAll('a.sl-point')].map(point => {"
+        "  const {borderRadius, borderWidth, transform} = getComputedStyle(point);"
+        "  return [point.className, [borderRadius, borderWidth, transform].join()]; }))"
+    )
+    assert len(forms) >= 4 and len(set(forms.values())) == len(forms), forms
+
+
 # ------------------------------------------------------------------------------------------ the ledger
 
 

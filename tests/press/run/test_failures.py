@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tiny_project import GOOD, make_project, read, write_chapter
 
-from surveylab.press.run import execute as execution
+from surveylab.press.run import executor as execution
 from surveylab.press.run import kernel
 
 BEGIN = GOOD[0]

@@ -12,7 +12,7 @@ import pytest
 from tiny_project import card, read, write_notebook
 
 from surveylab.press.project import ChapterFailed
-from surveylab.press.run import execute as execution
+from surveylab.press.run import executor as execution
 from surveylab.press.run.sources import parse, parse_cell, text_of_source
 
 NAME = "notebooks/demo/one.ipynb"

@@ -193,8 +193,8 @@ def test_each_worker_has_a_gpu_of_its_own(monkeypatch, tmp_path):
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    with cluster.connected(Executor(3), 3, gpu=True) as client:
-        pool = cluster.WorkerPool(client, Executor(3), gpu=True)
+    with cluster.connected(None, 3, gpu=True) as client:
+        pool = cluster.WorkerPool(client, None, gpu=True)
         pool.look()
         assert pool.slots == 2  # the third worker has none
         found = client.run(os.getenv, "CUDA_VISIBLE_DEVICES").values()

@@ -61,6 +61,4 @@ def test_links_on_github() -> None:
     site = Site.of(HUB, branch="next")
     assert site.edit(CHAPTER) == f"{HUB}/edit/next/{CHAPTER}"
     assert site.issue("A & b: c") == f"{HUB}/issues/new?title=A%20%26%20b%3A%20c"
-    assert site.launch(CHAPTER) == {
-        "Binder": f"https://mybinder.org/v2/gh/owner/name/next?urlpath=lab/tree/{CHAPTER}",
-    }
+    assert site.binder(CHAPTER) == f"https://mybinder.org/v2/gh/owner/name/next?urlpath=lab/tree/{CHAPTER}"

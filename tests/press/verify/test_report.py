@@ -119,6 +119,7 @@ def test_the_text_for_an_issue_fits_into_one() -> None:
 def test_the_page_shows_what_no_longer_holds_first_and_escapes() -> None:
     page = to_html(FAILED)
     assert page.index("What no longer holds") < page.index("What holds")
+    assert '<td class="bad">differs</td>' in page and '<p class="bad">' in page
     assert "values &lt;a|b&gt; differ" in page and "<a|b>" not in page
     assert "http" not in page  # it loads nothing
     assert "What no longer holds" not in to_html(FINE)

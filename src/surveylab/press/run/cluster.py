@@ -33,7 +33,6 @@ from surveylab.press.console import Progress
 from surveylab.press.project import ChapterFailed, PressError, WrongUse
 from surveylab.press.run import worker as on_worker
 from surveylab.press.run.environment import ONE_THREAD
-from surveylab.press.run.executor import Executor, Outcomes
 from surveylab.press.run.kernel import Outcome, Task
 from surveylab.press.run.task_files import pack_candidate
 
@@ -43,27 +42,28 @@ POLL = 0.5
 ANSWER = 5
 GRACE = 30
 # A worker of this machine that dies twice in the same chapter may have been unlucky; three times is a reason.
-DEATHS = 2
+ALLOWED_FAILURES = 2
 SILENT = logging.CRITICAL + 1
 CONTINUE = "what was finished stays, and the same command goes on where this one stopped"
 
 
-def with_dask(tasks: Sequence[Task], executor: Executor, progress: Progress) -> Outcomes:
+def with_dask(
+    tasks: Sequence[Task], progress: Progress, *, workers: int, scheduler: str | None
+) -> Iterator[tuple[Task, Outcome]]:
+    """Execute chapters with so many workers on this machine, or with those of a scheduler."""
     _silence()
     # What decides on a worker is the caller's environment, not what a nanny sets for its worker. It is looked
     # at now: nannies on this machine set it in this process.
     environment = _without_nanny()
     gpu = any(task.parameters["device"] == "cuda" for task in tasks)
-    if executor.scheduler is not None:
+    if scheduler is not None:
         tasks = [_without_folder(task) for task in tasks]
-    workers = executor.at_once(len(tasks))
-    if gpu and executor.workers is None:
+    if gpu:
         workers = min(workers, max(1, len(_gpus())))
-    with connected(executor, workers, gpu) as client:
-        pool = WorkerPool(client, executor, gpu)
+    with connected(scheduler, workers, gpu) as client:
+        pool = WorkerPool(client, scheduler, gpu)
         pool.look()
-        progress.at_once = pool.slots
-        ready = [replace(task, environment=environment | task.environment) for task in tasks]
+        ready = [replace(task, environment={**environment, **task.environment}) for task in tasks]
         yield from _dispatch(client, pool, ready, progress)
 
 
@@ -80,7 +80,9 @@ def _without_nanny() -> dict[str, str | None]:
     return {name: os.environ.get(name) or None for name in names}
 
 
-def _dispatch(client: Client, pool: WorkerPool, tasks: Sequence[Task], progress: Progress) -> Outcomes:
+def _dispatch(
+    client: Client, pool: WorkerPool, tasks: Sequence[Task], progress: Progress
+) -> Iterator[tuple[Task, Outcome]]:
     run = uuid.uuid4().hex
     # The longest begin first, lest one of them be alone at the end; the unknown may be long.
     waiting = sorted(tasks, key=lambda task: -(task.expected or float("inf")))
@@ -93,14 +95,13 @@ def _dispatch(client: Client, pool: WorkerPool, tasks: Sequence[Task], progress:
             while waiting and len(running) < pool.slots:
                 task = waiting.pop(0)
                 key = f"{task.chapter}-{run}"
-                future = client.submit(on_worker.sealed(task, run), key=key, pure=False, resources=resources)
+                future = client.submit(on_worker.pickled(task, run), key=key, pure=False, resources=resources)
                 running[future] = task
                 future.add_done_callback(arrived.put)
             try:
                 future = arrived.get(timeout=POLL)
             except queue.Empty:
                 pool.look()
-                progress.at_once = pool.slots
                 continue
             task = running.pop(future)
             outcome = _outcome(future, task)
@@ -131,8 +132,8 @@ def _outcome(future: Any, task: Task) -> Outcome:
 class WorkerPool:
     """The workers that are there now, and how many chapters they can execute at a time."""
 
-    def __init__(self, client: Client, executor: Executor, gpu: bool) -> None:
-        self._client, self._executor, self.gpu = client, executor, gpu
+    def __init__(self, client: Client, scheduler: str | None, gpu: bool) -> None:
+        self._client, self._scheduler, self.gpu = client, scheduler, gpu
         self._known: dict[str, Mapping[str, Any]] = {}
         self._seen: float | None = None  # when somebody was last there
 
@@ -184,7 +185,7 @@ class WorkerPool:
             self._known[address] = answer
 
     def _missing(self, there: set[str]) -> str:
-        scheduler = self._executor.scheduler
+        scheduler = self._scheduler
         if scheduler is None:
             return "no GPU is found on this machine (`nvidia-smi -L` lists none): leave --device cuda out"
         start = f"start one: dask worker {scheduler} --nthreads 1"
@@ -202,9 +203,9 @@ def _silence() -> None:
 
 
 @contextmanager
-def connected(executor: Executor, workers: int, gpu: bool) -> Iterator[Client]:
+def connected(scheduler: str | None, workers: int, gpu: bool) -> Iterator[Client]:
     """A client of the scheduler named, or of workers on this machine that end with it."""
-    if executor.scheduler is None:
+    if scheduler is None:
         with (
             _local(workers, _gpus() if gpu else []) as cluster,
             Client(cluster, set_as_default=False) as client,
@@ -216,13 +217,13 @@ def connected(executor: Executor, workers: int, gpu: bool) -> Iterator[Client]:
         # listens, and one of another version breaks.
         # On a thread of its own, since a caller in a notebook has a running event loop already.
         with ThreadPoolExecutor(1) as aside:
-            asked = asyncio.wait_for(_scheduler_versions(executor.scheduler), ANSWER)
+            asked = asyncio.wait_for(_scheduler_versions(scheduler), ANSWER)
             found = aside.submit(asyncio.run, asked).result()
     except (OSError, TypeError, ValueError) as error:
         reason = str(error) or f"not within {ANSWER} s"
-        raise WrongUse(f"no Dask scheduler answers at {executor.scheduler}: {reason}") from error
-    refuse_other_versions({f"the scheduler at {executor.scheduler}": found})
-    with Client(executor.scheduler, timeout=ANSWER, set_as_default=False) as client:
+        raise WrongUse(f"no Dask scheduler answers at {scheduler}: {reason}") from error
+    refuse_other_versions({f"the scheduler at {scheduler}": found})
+    with Client(scheduler, timeout=ANSWER, set_as_default=False) as client:
         yield client
 
 
@@ -254,7 +255,7 @@ def _local(workers: int, gpus: Sequence[str]) -> Iterator[Any]:
                 "preload": on_worker.__name__,
             }
             spec[number] = {"cls": Nanny, "options": here | options | own}
-        settings = {"distributed.scheduler.allowed-failures": DEATHS, "temporary-directory": folder}
+        settings = {"distributed.scheduler.allowed-failures": ALLOWED_FAILURES, "temporary-directory": folder}
         try:
             with dask.config.set(settings), SpecCluster(spec, scheduler) as cluster:
                 yield cluster

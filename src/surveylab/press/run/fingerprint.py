@@ -77,8 +77,6 @@ def fingerprint(
     """Compute a chapter's fingerprint from the working tree.
 
     Args:
-        project: the checkout.
-        chapter: `section/chapter`.
         profile: of the run that is or would be published.
         seed: likewise; by default the chapter's own. The device is no parameter here: it is hardware.
         packages: name and folder of each package whose code counts; default `library_packages(project)`.

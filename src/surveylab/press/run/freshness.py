@@ -25,7 +25,6 @@ class State:
     """How a chapter stands.
 
     Args:
-        chapter: `section/chapter`.
         kind: fresh; reworded (only text changed: `run` carries it over without executing); stale; never run;
             unreadable; changed silently (a published term of a claim changed and its history does not tell:
             nothing is executed or carried over until it does).
@@ -54,9 +53,6 @@ def state_of(
     """Compare an executed chapter with the working tree.
 
     Args:
-        project: the checkout.
-        chapter: `section/chapter`.
-        profile: of the run.
         seed: of the run; by default the one on which the chapter is published.
         path: the executed notebook; default where that profile is published.
 
@@ -140,9 +136,6 @@ def code_differences(project: Project, chapter: str, published: Notebook, *, tex
     page still shows that source.
 
     Args:
-        project: the checkout.
-        chapter: `section/chapter`.
-        published: its executed notebook.
         text: whether to compare text cells too.
     """
     kinds = ("code", "markdown", "raw") if text else ("code",)

@@ -35,13 +35,11 @@ class Task:
     """One chapter to execute.
 
     Args:
-        chapter: `section/chapter`.
         notebook: the source as `read_source` gives it, as text.
         parameters: for the cell that papermill injects.
         files: what the kernel finds under its root: the claims, the learning rates, the library.
         folder: where the reader is, from which a candidate is imported; none on another machine.
         environment: variables of the kernel beyond `kernel_environment`; one that is None is taken away.
-        timeout: seconds that one cell may take.
         strict: whether the result is to be published, so that warnings and machine paths in it are errors.
         expected: how many seconds it took last time, if that is known.
     """
@@ -51,7 +49,7 @@ class Task:
     parameters: dict[str, Any]
     files: dict[str, bytes]
     folder: str | None = None
-    environment: dict[str, str | None] = field(default_factory=dict)
+    environment: Mapping[str, str | None] = field(default_factory=dict)
     timeout: int = CELL_TIMEOUT
     strict: bool = True
     expected: float | None = None
@@ -77,14 +75,11 @@ def make_task(
     seed: int | None = None,
     device: str = "auto",
     candidate: str | None = None,
-    environment: Mapping[str, str] | None = None,
-    timeout: int = CELL_TIMEOUT,
-    strict: bool = True,
-    expected: float | None = None,
+    **options: Any,
 ) -> Task:
     """Describe the execution of a chapter's source as it lies in the working tree.
 
-    The seed is by default the one on which the chapter is published.
+    The seed is by default the one on which the chapter is published; `options` are further fields of `Task`.
 
     Raises:
         ChapterFailed: the source cannot be read, or not be executed as it stands.
@@ -98,24 +93,14 @@ def make_task(
     folder = None
     if candidate is not None:
         parameters["candidate"], folder = candidate, str(Path.cwd())
-    return Task(
-        chapter,
-        text_of_source(read_source(project, chapter)),
-        parameters,
-        pack(project, chapter),
-        folder,
-        dict(environment or {}),
-        timeout=timeout,
-        strict=strict,
-        expected=expected,
-    )
+    source = text_of_source(read_source(project, chapter))
+    return Task(chapter, source, parameters, pack(project, chapter), folder, **options)
 
 
 def perform(task: Task, on_cell: OnCell | None = None, on_kernel: OnKernel | None = None) -> Executed:
     """Execute a chapter and return the executed notebook.
 
     Args:
-        task: the chapter.
         on_cell: called before each cell with the cells done and their number.
         on_kernel: called with the kernel's process id when it is up.
 
@@ -133,7 +118,7 @@ def perform(task: Task, on_cell: OnCell | None = None, on_kernel: OnKernel | Non
         reason = f"no kernel can be started ({error}): pip install ipykernel"
         raise ChapterFailed(task.chapter, reason) from error
     source = nbformat.reads(task.notebook, as_version=4)
-    progress = _Place(on_cell, on_kernel)
+    progress = _Position(on_cell, on_kernel)
     start = time.monotonic()
     try:
         with (
@@ -163,7 +148,7 @@ def perform(task: Task, on_cell: OnCell | None = None, on_kernel: OnKernel | Non
 
 
 @dataclass
-class _Place:
+class _Position:
     """How far an execution has come, kept outside papermill, which forgets it when a kernel dies."""
 
     on_cell: OnCell | None
@@ -179,13 +164,16 @@ class _Place:
             self.on_cell(index, len(notebook.cells))
 
 
-def _execute(task: Task, source: Any, folder: Path, stderr: IO[bytes], place: _Place) -> Any:
+def _execute(task: Task, source: Any, folder: Path, stderr: IO[bytes], position: _Position) -> Any:
     import papermill
 
     root, work = folder / "project", folder / "work"
     work.mkdir()
     unpack(task.files, root)
-    given = kernel_environment(root, folder / "settings", _candidate_folder(task, root)) | task.environment
+    given = {
+        **kernel_environment(root, folder / "settings", _candidate_folder(task, root)),
+        **task.environment,
+    }
     environment = {name: value for name, value in given.items() if value is not None}
     return papermill.execute_notebook(
         source,
@@ -201,7 +189,7 @@ def _execute(task: Task, source: Any, folder: Path, stderr: IO[bytes], place: _P
         # several executions can go on side by side. What cells write to stderr is in the notebook; what is
         # left is the kernel's own chatter about its connection.
         kernel={"cwd": str(work), "env": environment, "stderr": stderr},
-        place=place,
+        position=position,
     )
 
 
@@ -244,12 +232,12 @@ def _register_engine() -> None:
             return KernelSpec(**get_kernel_dict())
 
     class Client(PapermillNotebookClient):  # type: ignore[misc]
-        place: _Place
+        position: _Position
 
         def execute_cell(self, cell: Any, index: int, **options: Any) -> Any:
-            self.place.enter(index, self.nb)
-            if index == 0 and self.place.on_kernel:
-                self.place.on_kernel(self.km.provisioner.pid)
+            self.position.enter(index, self.nb)
+            if index == 0 and self.position.on_kernel:
+                self.position.on_kernel(self.km.provisioner.pid)
             return super().execute_cell(cell, index, **options)
 
         def papermill_execute_cells(self) -> None:
@@ -268,7 +256,7 @@ def _register_engine() -> None:
             kernel_name: str,
             *,
             kernel: dict[str, Any],
-            place: _Place,
+            position: _Position,
             start_timeout: int,
             execution_timeout: int,
             **ignored: Any,
@@ -283,27 +271,27 @@ def _register_engine() -> None:
                 coalesce_streams=True,
                 log=logging.getLogger("papermill"),
             )
-            client.place = place
+            client.position = position
             return client.execute(**kernel)
 
     papermill_engines.register("surveylab", Engine)
 
 
-def _failed(task: Task, source: Any, place: _Place, reason: str) -> ChapterFailed:
+def _failed(task: Task, source: Any, position: _Position, reason: str) -> ChapterFailed:
     """Name the cell by its number in the source, and show its first lines."""
     import nbformat
 
-    number = place.index + 1
+    number = position.index + 1
     parameters = parameters_index(source)
     if number > parameters + 1:
         number -= 1  # papermill's own cell, after the one with the parameters
     where = f"cell {number} of {len(source.cells)}"
-    if place.index == parameters + 1:
+    if position.index == parameters + 1:
         where = "the injected parameters"
-    lines = place.source.strip().split("\n")
+    lines = position.source.strip().split("\n")
     excerpt = lines[:3] + (["..."] if len(lines) > 3 else [])
     message = f"{where}: {reason}\n" + "\n".join(f"    | {line}" for line in excerpt)
-    partial = nbformat.writes(place.notebook) + "\n" if place.notebook is not None else None
+    partial = nbformat.writes(position.notebook) + "\n" if position.notebook is not None else None
     return ChapterFailed(task.chapter, message, partial)
 
 

@@ -22,8 +22,7 @@ from surveylab.press.project import (
     ensure_writable,
     write_atomically,
 )
-from surveylab.press.run.execute import execute_all
-from surveylab.press.run.executor import Executor
+from surveylab.press.run.executor import Executor, execute_all
 from surveylab.press.run.freshness import (
     FRESH,
     REWORD,
@@ -111,7 +110,7 @@ def run(project: Project, chapters: list[str], options: Run, say: Say) -> int:
             raise
         except PressError as error:
             failed += 1
-            say(_complaint(project, chapter, error, path))
+            say(_failure(project, chapter, error, path))
     with closing(execute_all(tasks, options.executor)) as outcomes:
         for task, outcome in outcomes:
             state, path = waiting[task.chapter]
@@ -121,7 +120,7 @@ def run(project: Project, chapters: list[str], options: Run, say: Say) -> int:
                 say(_publish(project, state, path, outcome, options))
             except PressError as error:
                 failed += 1
-                say(_complaint(project, state.chapter, error, path))
+                say(_failure(project, state.chapter, error, path))
     if failed:
         say(f"{failed} of {counted(len(chapters), 'chapter')} failed")
     return 1 if failed else 0
@@ -228,7 +227,7 @@ def data_of(notebook: Notebook) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def _complaint(project: Project, chapter: str, error: PressError, path: Path) -> str:
+def _failure(project: Project, chapter: str, error: PressError, path: Path) -> str:
     lines = [str(error) if str(error).startswith(chapter) else f"{chapter}: {error}"]
     if isinstance(error, ChapterFailed) and error.notebook is not None:
         kept = project.root / "_build" / "failed" / f"{chapter}.ipynb"

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from surveylab.press.run.usage import base_module, chain_of, defined_at, module_path, parsed_module
+from surveylab.press.run.usage import base_module, bindings, chain_of, defined_at, module_path, parsed_module
 
 LEFT_OUT = {
     "surveylab.press": "executes and publishes; no result is computed there",
@@ -31,7 +31,7 @@ LEFT_OUT = {
 """Modules and packages that cannot change a verdict, and why. What only they use does not count either."""
 
 # What an `__init__` says for its readers and for star imports.
-_SPOKEN = {"__all__", "__version__"}
+_EXPORTS = {"__all__", "__version__"}
 
 
 def reached_modules(trees: Iterable[ast.Module], packages: Mapping[str, Path]) -> dict[str, ast.Module]:
@@ -41,7 +41,6 @@ def reached_modules(trees: Iterable[ast.Module], packages: Mapping[str, Path]) -
 
     Args:
         trees: The code, such as the cells of a chapter; what one tree imports the next ones may use.
-        packages: Name and folder of each package of the library.
 
     Raises:
         PressError: a module is not Python.
@@ -63,7 +62,7 @@ def reached_modules(trees: Iterable[ast.Module], packages: Mapping[str, Path]) -
         own = _without_exports(tree) if is_package else tree
         if own.body:
             modules[name] = own
-            bound = _bindings(tree, name, is_package)
+            bound = bindings(_nodes(tree), name, is_package)
             used = set(_used(own, name, is_package, bound))
             waiting += [module for each in used for module in _defining(each, packages)]
     return modules
@@ -87,7 +86,7 @@ def _exports(statement: ast.stmt) -> bool:
         return statement.name in ("__getattr__", "__dir__")
     if isinstance(statement, ast.Assign | ast.AnnAssign):
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-        return all(isinstance(target, ast.Name) and target.id in _SPOKEN for target in targets)
+        return all(isinstance(target, ast.Name) and target.id in _EXPORTS for target in targets)
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
@@ -111,20 +110,6 @@ def _nodes(tree: ast.Module) -> tuple[ast.AST, ...]:
     return tuple(found)
 
 
-def _bindings(tree: ast.Module, module: str, is_package: bool) -> dict[str, str]:
-    """What each name that an import statement gives stands for."""
-    bound = {}
-    for node in _nodes(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                first = alias.name.partition(".")[0]
-                bound[alias.asname or first] = alias.name if alias.asname else first
-        elif isinstance(node, ast.ImportFrom):
-            base = base_module(node, module, is_package)
-            bound |= {alias.asname or alias.name: f"{base}.{alias.name}" for alias in node.names}
-    return bound
-
-
 def _used(
     tree: ast.Module, module: str, is_package: bool, bound: Mapping[str, str] | None = None
 ) -> Iterator[str]:
@@ -133,7 +118,7 @@ def _used(
     Importing a name counts as using it, with one exception: a package that is imported is used only as far as
     something in it is (`_defining` sees to that).
     """
-    bound = _bindings(tree, module, is_package) if bound is None else bound
+    bound = bindings(_nodes(tree), module, is_package) if bound is None else bound
     for node in _nodes(tree):
         if isinstance(node, ast.Import):
             yield from (f"{alias.name}:" for alias in node.names)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,12 +35,11 @@ from surveylab.press.project import (
     listed,
     write_atomically,
 )
-from surveylab.press.run.execute import execute_all
-from surveylab.press.run.executor import Executor
+from surveylab.press.run.executor import Executor, execute_all
 from surveylab.press.run.freshness import FRESH, REWORD, contradictions, state_of
 from surveylab.press.run.kernel import CELL_TIMEOUT, Executed, Task, make_task
 from surveylab.press.run.publish import run_record
-from surveylab.press.run.tune import read_sweeps
+from surveylab.press.run.tune import read_sweeps, search_variables
 
 Say = Callable[[str], None]
 Rates = tuple[int, bytes]
@@ -67,14 +66,7 @@ def replicate(
     fresh chapters are recorded: of another, the published result came from other code.
 
     Args:
-        project: the checkout.
-        chapters: `section/chapter`.
-        say: shows a text.
-        seed: of the run.
         retune: whether rates are found anew for it. `book/tuning/` stays as it is.
-        device: as for `run`.
-        timeout: as for `run`.
-        executor: who executes.
 
     Returns:
         Whether every chapter ran and no verdict turned into its opposite, in either direction.
@@ -92,73 +84,78 @@ def replicate(
     if retune and executor.scheduler is not None:
         raise WrongUse("--retune finds rates on this machine: leave --scheduler out")
     kept = _Record(project, seed, retune)
-    fine = True
-    published: dict[str, Notebook] = {}
-    unfit: set[str] = set()
-    own: list[str] = []
-    for chapter in chapters:
-        try:
-            notebook = record.read_notebook(project.published(chapter))
-            record.evidence_of(notebook)
-        except record.RecordError as error:
-            say(f"{chapter}: {error}")
-            fine = False
-            continue
-        if record.provenance_of(notebook).get("seed") == seed:
-            own.append(chapter)
-            continue
-        published[chapter] = notebook
-        state = state_of(project, chapter)
-        if state.kind not in (FRESH, REWORD):
-            unfit.add(chapter)
-            say(f"{chapter}: will not be recorded, since it is {state.kind}: {listed(state.reasons)}")
-        for name in kept.already(chapter):
-            say(f"{chapter}: seed {seed} is in {name} already; what it gives now will not count again")
+    readable = _published(project, chapters, say)
+    own = [chapter for chapter, notebook in readable.items() if _stored(notebook, "seed") == seed]
+    published = {chapter: notebook for chapter, notebook in readable.items() if chapter not in own}
     if own and not published:
         raise WrongUse(f"{listed(own)}: published with seed {seed}; choose another (`verify` repeats it)")
     for chapter in own:
         say(f"{chapter}: published with seed {seed}; left out")
-    if published.keys() - unfit:
+    recordable = [chapter for chapter in published if kept.takes(chapter, say)]
+    if recordable:
         kept.ensure_writable()
-    # With new rates each chapter takes long, and they are not kept: so few chapters are begun at a time.
-    waiting = list(published)
-    together = executor.at_once(len(waiting)) if retune and waiting else max(1, len(waiting))
+    fine = len(readable) == len(chapters)
     rows: list[list[str]] = []
-    for group in (waiting[i : i + together] for i in range(0, len(waiting), together)):
-        with tempfile.TemporaryDirectory(prefix="surveylab-", ignore_cleanup_errors=True) as folder:
-            asked: dict[str, Any] = {"device": device, "timeout": timeout, "strict": False}
-            tuned: dict[str, Rates | None] = dict.fromkeys(group)
-            if retune:
-                tuned = _retuned(project, group, Path(folder), seed, executor, say, asked)
-                fine &= len(tuned) == len(group)
-            tasks = [
-                _with_rates(
-                    make_task(
-                        project,
-                        chapter,
-                        seed=seed,
-                        expected=record.provenance_of(published[chapter]).get("duration"),
-                        **asked,
-                    ),
-                    project,
-                    found,
-                )
-                for chapter, found in tuned.items()
-            ]
-            for chapter, executed in _executed(tasks, executor, say):
-                if executed is None:
-                    fine = False
-                    continue
-                more, holds = _compared(published[chapter], executed)
-                rows += more
-                fine &= holds
-                if chapter not in unfit:
-                    fine &= kept.add(chapter, published[chapter], executed, tuned[chapter], say)
+    asked = {"device": device, "timeout": timeout, "strict": False}
+    with closing(_again(project, published, executor, say, seed, retune, asked)) as results:
+        for chapter, executed, rates in results:
+            if executed is None:
+                fine = False
+                continue
+            more, holds = _compared(published[chapter], executed)
+            rows += more
+            fine &= holds
+            if chapter in recordable:
+                fine &= kept.add(chapter, published[chapter], executed, rates, say)
     if rows:
         say(table(["claim", "published", f"seed {seed}", "shift", "verdict"], rows))
     if kept.path is not None:
         say(f"recorded in {project.shown(kept.path)}")
     return fine
+
+
+def _published(project: Project, chapters: list[str], say: Say) -> dict[str, Notebook]:
+    """The chapters whose published notebooks can be read; the others are said."""
+    found = {}
+    for chapter in chapters:
+        try:
+            notebook = record.read_notebook(project.published(chapter))
+            record.evidence_of(notebook)
+            found[chapter] = notebook
+        except record.RecordError as error:
+            say(f"{chapter}: {error}")
+    return found
+
+
+def _stored(notebook: Notebook, name: str) -> Any:
+    return record.provenance_of(notebook).get(name)
+
+
+def _again(
+    project: Project,
+    published: Mapping[str, Notebook],
+    executor: Executor,
+    say: Say,
+    seed: int,
+    retune: bool,
+    asked: dict[str, Any],
+) -> Generator[tuple[str, Executed | None, Rates | None], None, None]:
+    """Each chapter executed with another seed, and its new rates if any; a failure is said, and None."""
+    waiting = list(published)
+    # With new rates each chapter takes long, and they are not kept: so few chapters are begun at a time.
+    together = executor.at_once(len(waiting)) if retune and waiting else max(1, len(waiting))
+    for group in (waiting[i : i + together] for i in range(0, len(waiting), together)):
+        found: dict[str, Rates | None] = dict.fromkeys(group)
+        if retune:
+            found = _retuned(project, group, seed, executor, say, asked)
+            yield from ((chapter, None, None) for chapter in group if chapter not in found)
+        tasks = []
+        for chapter, rates in found.items():
+            expected = _stored(published[chapter], "duration")
+            task = make_task(project, chapter, seed=seed, expected=expected, **asked)
+            tasks.append(_with_rates(task, project, rates))
+        for chapter, executed in _executed(tasks, executor, say):
+            yield chapter, executed, found[chapter]
 
 
 def _executed(tasks: list[Task], executor: Executor, say: Say) -> Iterator[tuple[str, Executed | None]]:
@@ -171,38 +168,26 @@ def _executed(tasks: list[Task], executor: Executor, say: Say) -> Iterator[tuple
 
 
 def _retuned(
-    project: Project,
-    chapters: list[str],
-    folder: Path,
-    seed: int,
-    executor: Executor,
-    say: Say,
-    asked: dict[str, Any],
+    project: Project, chapters: list[str], seed: int, executor: Executor, say: Say, asked: dict[str, Any]
 ) -> dict[str, Rates | None]:
     """New rates and the seed they were found on, for each chapter that has rates and did not fail."""
     tuning_seed = FIRST_RETUNING_SEED + seed
-    known = folder / "none.json"
-    known.write_text("{}", encoding="utf-8")
-    places = {c: folder / f"{n}.json" for n, c in enumerate(chapters) if project.tuning(c).exists()}
-    tasks = [
-        make_task(
-            project,
-            chapter,
-            seed=tuning_seed,
-            environment={"SURVEYLAB_TUNE": str(place), "SURVEYLAB_TUNE_KEPT": str(known)},
-            **asked,
-        )
-        for chapter, place in places.items()
-    ]
-    found: dict[str, Rates | None] = {c: None for c in chapters if c not in places}
-    for chapter, executed in _executed(tasks, executor, say):
-        if executed is None:
-            continue
-        try:
-            rates = json.dumps(read_sweeps(chapter, places[chapter]))
-            found[chapter] = tuning_seed, rates.encode()
-        except PressError as error:
-            say(str(error))
+    found: dict[str, Rates | None] = {c: None for c in chapters if not project.tuning(c).exists()}
+    with tempfile.TemporaryDirectory(prefix="surveylab-", ignore_cleanup_errors=True) as folder:
+        known = Path(folder, "none.json")
+        known.write_text("{}", encoding="utf-8")
+        places = {c: Path(folder, f"{n}.json") for n, c in enumerate(chapters) if c not in found}
+        tasks = []
+        for chapter, place in places.items():
+            environment = search_variables(place, known)
+            tasks.append(make_task(project, chapter, seed=tuning_seed, environment=environment, **asked))
+        for chapter, executed in _executed(tasks, executor, say):
+            if executed is None:
+                continue
+            try:
+                found[chapter] = tuning_seed, json.dumps(read_sweeps(chapter, places[chapter])).encode()
+            except PressError as error:
+                say(str(error))
     return found
 
 
@@ -254,9 +239,17 @@ class _Record:
         """Find out before minutes are spent that nothing can be recorded."""
         ensure_writable(self.folder / f"{self.run.name}.json")
 
-    def already(self, chapter: str) -> list[str]:
-        """The earlier runs that have this chapter on this seed."""
-        return [run.name for run in self.earlier if run.seed == self.run.seed and chapter in run.chapters]
+    def takes(self, chapter: str, say: Say) -> bool:
+        """Whether a chapter is fresh, so that it can be recorded; what speaks against that is said."""
+        for run in self.earlier:
+            if run.seed == self.run.seed and chapter in run.chapters:
+                said = f"seed {run.seed} is in {run.name} already; what it gives now will not count again"
+                say(f"{chapter}: {said}")
+        state = state_of(self.project, chapter)
+        if state.kind in (FRESH, REWORD):
+            return True
+        say(f"{chapter}: will not be recorded, since it is {state.kind}: {listed(state.reasons)}")
+        return False
 
     def add(
         self, chapter: str, published: Notebook, executed: Executed, rates: Rates | None, say: Say

@@ -53,11 +53,6 @@ def parse(chapter: str, name: str, raw: bytes) -> Notebook:
 
     A cell without id, as notebooks before version 4.5 have them, gets one that follows from its text.
 
-    Args:
-        chapter: `section/chapter`.
-        name: what to call the file.
-        raw: its content.
-
     Raises:
         ChapterFailed: with the file, and for each mistake the cell and what to do.
     """

@@ -29,18 +29,14 @@ from surveylab.claims import Claim, Evidence, edition_of, record, render_markdow
 from surveylab.press.project import Notebook, Project
 from surveylab.press.run.withdrawn import Withdrawn, withdrawn
 
-#: The terms, and what to call each.
-TERMS = {
-    "kind": "kind",
-    "effect": "effect",
-    "unit": "unit",
-    "direction": "direction",
-    "statistic": "statistic",
-    "margin": "margin",
+TERMS = (
+    *("kind", "effect", "unit", "direction", "statistic", "margin", "says", "edition", "primary", "setting"),
+    *("covers", "replicates"),
+)
+# What a message calls a term, where that is not its name.
+_CALLED = {
     "says": "sentence",
-    "edition": "edition",
     "primary": "`primary`",
-    "setting": "setting",
     "covers": "list of covered statements",
     "replicates": "number of planned replicates",
 }
@@ -69,8 +65,6 @@ def silent_changes(
     """Terms that are not those of the publication, and of which no history tells.
 
     Args:
-        project: the checkout.
-        chapter: `section/chapter`.
         notebook: its published notebook, if there is one.
         path: where that lies.
         whole_history: whether to look at every committed version; by default at the last.
@@ -168,9 +162,9 @@ def _silent(claims: Mapping[str, Claim], notebook: Notebook, *, editions: bool) 
             if change.date >= since and (change.date, change.change) not in known
         ]
         changed = [
-            f"its {word} was published as {_shown(before[name])} and is now {_shown(_term(claim, name))}"
-            for name, word in TERMS.items()
-            if name in before and not _same(name, before[name], _term(claim, name))
+            f"its {_CALLED.get(name, name)} was published as {_shown(before[name])} and is now {_shown(now)}"
+            for name in TERMS
+            if name in before and not _same(name, before[name], now := _term(claim, name))
         ]
         if changed and not new:
             today = datetime.now(UTC).date().isoformat()

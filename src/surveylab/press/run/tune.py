@@ -67,12 +67,6 @@ def repeat(
     """Let a chapter search for its values, and return it as it was executed for that.
 
     Args:
-        project: the checkout.
-        chapter: `section/chapter`.
-        found: the file for what it finds; what is there is replaced.
-        seed: on which it searches.
-        device: where.
-        timeout: seconds that one cell may take.
         known: searches that are not repeated.
 
     Raises:
@@ -89,11 +83,16 @@ def repeat(
             chapter,
             seed=seed,
             device=device,
-            environment={"SURVEYLAB_TUNE": str(found), "SURVEYLAB_TUNE_KEPT": str(before)},
+            environment=search_variables(found, before),
             timeout=timeout,
             strict=False,
         )
         return perform(task, partial(progress.cell, label))
+
+
+def search_variables(found: Path, known: Path) -> dict[str, str]:
+    """What tells a chapter to search, into which file, and which searches are not repeated."""
+    return {"SURVEYLAB_TUNE": str(found), "SURVEYLAB_TUNE_KEPT": str(known)}
 
 
 def _searches(path: Path) -> dict[str, Any]:
@@ -145,7 +144,7 @@ def _not_best(search: Mapping[str, Any]) -> str | None:
     if not len(best) == len(last["points"]) == len(last["scores"]):
         return f"{len(best)} points for {len(last['points'])} populations"
     for number, (kept, points, rows) in enumerate(zip(best, last["points"], last["scores"], strict=True)):
-        at = f"{_named(kept)} for population {number}"
+        at = f"{named(kept)} for population {number}"
         if kept not in points:
             return f"{at}, which its last stage did not try"
         means = {
@@ -157,7 +156,7 @@ def _not_best(search: Mapping[str, Any]) -> str | None:
         ahead = min(rate for rate, score in means.items() if score >= top - _ROUNDING / 1000)
         if mean < top - _ROUNDING or (kept["rate"] > ahead and mean >= top - _ROUNDING / 1000):
             return f"{at}, of mean score {mean:.6g}, though at rate {ahead:g} it is {means[ahead]:.6g}"
-    if len({_named(_without_rate(kept)) for kept in best}) > 1:
+    if len({named(_without_rate(kept)) for kept in best}) > 1:
         return "another value of what is no rate for each population, though these train together"
     return None
 
@@ -166,7 +165,8 @@ def _without_rate(point: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in point.items() if name != "rate"}
 
 
-def _named(point: Mapping[str, float]) -> str:
+def named(point: Mapping[str, float]) -> str:
+    """`rate 0.1, width 8`."""
     return ", ".join(f"{name} {value:g}" for name, value in point.items())
 
 

@@ -8,7 +8,7 @@ finds the modules that decide its results.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -31,10 +31,6 @@ def module_path(name: str, packages: Mapping[str, Path]) -> Path | None:
 def parsed_cells(notebook: Notebook, name: str) -> Iterator[ast.Module]:
     """The syntax tree of each code cell.
 
-    Args:
-        notebook: The chapter.
-        name: What to call it in an error.
-
     Raises:
         PressError: a cell is not Python.
     """
@@ -49,21 +45,16 @@ def parsed_cells(notebook: Notebook, name: str) -> Iterator[ast.Module]:
 def used_names(notebook: Notebook, name: str, packages: Mapping[str, Path]) -> list[str]:
     """The dotted names from `packages` that a notebook's code imports or reads, each spelt out in full.
 
-    Args:
-        notebook: The chapter.
-        name: What to call it in an error.
-        packages: Name and folder of each package of the library.
-
     Raises:
         PressError: a cell is not Python.
     """
     bound: dict[str, str] = {}
     found: dict[str, None] = {}
     for tree in parsed_cells(notebook, name):
-        bound |= bindings(tree)
+        bound |= bindings(ast.walk(tree))
         for node in ast.walk(tree):
             if isinstance(node, ast.Import | ast.ImportFrom):
-                found |= dict.fromkeys(bindings(node).values())
+                found |= dict.fromkeys(bindings([node]).values())
             elif chain := chain_of(node):
                 first, dot, rest = chain.partition(".")
                 if first in bound:
@@ -71,16 +62,17 @@ def used_names(notebook: Notebook, name: str, packages: Mapping[str, Path]) -> l
     return sorted(full for full in found if full.split(".")[0] in packages)
 
 
-def bindings(tree: ast.AST) -> dict[str, str]:
-    """What each name that an import statement gives stands for."""
+def bindings(nodes: Iterable[ast.AST], module: str = "", is_package: bool = False) -> dict[str, str]:
+    """What each name that the import statements among some nodes of a module give stands for."""
     bound = {}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
-                first = alias.name.split(".")[0]
+                first = alias.name.partition(".")[0]
                 bound[alias.asname or first] = alias.name if alias.asname else first
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            bound |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = base_module(node, module, is_package)
+            bound |= {alias.asname or alias.name: f"{base}.{alias.name}" for alias in node.names}
     return bound
 
 

@@ -24,15 +24,7 @@ FORM = "- {claim: ..., chapter: ..., date: 2026-01-31, why: ..., result: ...}"
 
 @dataclass(frozen=True)
 class Withdrawn:
-    """One claim that was taken back.
-
-    Attributes:
-        claim: its id.
-        chapter: where it was published.
-        date: the day, as 2026-01-31.
-        why: the reason.
-        result: what it had come out as.
-    """
+    """One claim that was taken back: where it had been published, since when it is gone, why, its result."""
 
     claim: str
     chapter: str

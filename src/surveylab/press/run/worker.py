@@ -18,14 +18,9 @@ from surveylab.press.run.kernel import Outcome, Task, perform
 # Seconds between two looks whether a result is still wanted.
 POLL = 0.5
 PRESS = Path(__file__).parents[1]
-# What of the press a worker runs; all else that a chapter needs travels with it.
-MODULES = (
-    "project",
-    *("run/clean", "run/environment", "run/kernel", "run/sources", "run/task_files", "run/worker"),
-)
 
 
-def sealed(task: Task, run: str) -> Callable[[], Outcome]:
+def pickled(task: Task, run: str) -> Callable[[], Outcome]:
     """A call of `work` that a scheduler without surveylab can hand on: Dask opens there what it is given,
     but not bytes, and it takes a function that is in no module as code.
     """
@@ -82,10 +77,10 @@ def describe(dask_worker: Any) -> dict[str, Any]:
 
 
 def press() -> str:
-    """A checksum of what of the press is run on a worker."""
+    """A checksum of the press's code; all else that a chapter needs travels with it."""
     digest = hashlib.sha256()
-    for name in MODULES:
-        digest.update((PRESS / f"{name}.py").read_bytes())
+    for path in sorted(PRESS.rglob("*.py")):
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

@@ -27,7 +27,6 @@ def api_pages(packages: Mapping[str, Path], review: Iterable[Section]) -> dict[s
     """The pages by their names below `api/`, in reading order: the sections, lab, claims, the command.
 
     Args:
-        packages: Name and folder of each package of the library.
         review: The review's sections; their titles are those of their pages.
     """
     folder = packages[_LIBRARY]

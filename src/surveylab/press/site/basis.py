@@ -75,14 +75,10 @@ def guard(evidence: Evidence) -> Table | None:
 
 def _kept(evidence: Evidence) -> str:
     """Whether the effect is there at other budgets too, by the rule of `surveylab.claims.budget`."""
-    estimate, margin = evidence.estimate, evidence.margin
+    estimate, margin, low, high = evidence.estimate, evidence.margin, evidence.low, evidence.high
     assert evidence.guard is not None and estimate is not None and margin is not None
     others = {float(cell.at["budget"]): cell.estimate for cell in evidence.guard}
-    if (
-        evidence.low is not None
-        and evidence.high is not None
-        and -margin < evidence.low <= evidence.high < margin
-    ):
+    if low is not None and high is not None and -margin < low <= high < margin:
         size = with_unit(plain(margin), evidence.unit)
         beyond = [budget for budget, effect in others.items() if abs(effect) >= margin]
         if beyond:
@@ -231,9 +227,7 @@ def arms(evidence: Evidence) -> Arms | None:
         Row(
             name,
             _mean(arm.values),
-            "–"
-            if arm.accuracy is None
-            else f"{fmean(chain.from_iterable(arm.accuracy)):.1f}\N{NO-BREAK SPACE}%",
+            "–" if arm.accuracy is None else _percent(arm.accuracy),
             "–" if arm.loss is None else _mean(arm.loss),
             name in late,
             styles.get(name),

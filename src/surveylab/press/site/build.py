@@ -46,9 +46,7 @@ def build(
     When nothing that a page shows has changed since the last build, that one stands.
 
     Args:
-        root: The project's folder.
         output: Where to build; by default `_build/` in the project.
-        force: Build even if nothing changed.
         site: The addresses of the repository and of the published book, where they are known.
 
     Returns:
@@ -87,10 +85,8 @@ def build_pdf(
     """Build the HTML book and from it one PDF, unless that is there and nothing has changed.
 
     Args:
-        root: as in `build`.
         output: as in `build`; the PDF lies beside the folder of the pages.
         force: Print even if nothing changed; the pages are not built again for it.
-        site: as in `build`.
 
     Returns:
         The PDF.

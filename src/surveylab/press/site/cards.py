@@ -34,7 +34,6 @@ def put_cards(notebook: Notebook, name: str, findings: Findings, named: Mapping[
     Args:
         notebook: The page, which is changed.
         name: Its file, which says how deep it lies below the book's root.
-        findings: The claims.
         named: How each source is cited in running text.
     """
     root = "../" * name.count("/")
@@ -69,8 +68,6 @@ def render_card(
     """One card.
 
     Args:
-        claim: The claim.
-        evidence: What was found.
         root: The way from the page to the book's root.
         places: Where the card of each claim is, seen from the page.
         named: How each source is cited in running text.

@@ -21,7 +21,6 @@ def contents(review: Iterable[Section], pages: Sequence[str]) -> dict[str, Any]:
     stands below its chapter. A page that is not known here joins those on how the book works.
 
     Args:
-        review: The review's sections in order.
         pages: The pages' names without their suffixes. Those of the API reference keep this order.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -137,6 +138,11 @@ class Findings:
         return [id for chapter in chapters_of(self.review) for id in chapter.statements]
 
     @property
+    def counts(self) -> Counter[str]:
+        """How many statements have which verdict."""
+        return Counter(map(self.verdict, self.statements))
+
+    @property
     def examined(self) -> list[str]:
         """The ids of the statements that have a verdict."""
         return [id for id in self.statements if self.verdict(id) != UNEXAMINED]
@@ -146,7 +152,6 @@ def load_findings(root: Path, published: Iterable[str]) -> tuple[Findings, dict[
     """Read claims, review and evidence.
 
     Args:
-        root: The project's folder.
         published: The published notebooks, seen from `book/`.
 
     Returns:
@@ -189,16 +194,13 @@ def load_findings(root: Path, published: Iterable[str]) -> tuple[Findings, dict[
             "a published chapter does not follow from its values and claims (`surveylab run` publishes it "
             "anew):\n  " + "\n  ".join(faults)
         )
-    executed = {
-        name.removesuffix(".ipynb"): str(provenance_of(notebook).get("executed", ""))
+    standard = {
+        name.removesuffix(".ipynb"): provenance_of(notebook)
         for name, notebook in notebooks.items()
         if not name.startswith("full/")
     }
-    designs = {
-        name.removesuffix(".ipynb"): design_of(provenance_of(notebook))
-        for name, notebook in notebooks.items()
-        if not name.startswith("full/")
-    }
+    executed = {chapter: str(stored.get("executed", "")) for chapter, stored in standard.items()}
+    designs = {chapter: design_of(stored) for chapter, stored in standard.items()}
     try:
         runs = read_replications(book / "replications")
     except ReplicationError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
+import posixpath
 import re
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -89,11 +90,7 @@ def make_pdf(html: Path, out: Path, parts: Sequence[Part], *, title: str, author
     """Write the book as a PDF.
 
     Args:
-        html: The built site.
-        out: The file to write.
         parts: Its pages in reading order.
-        title: The book's.
-        author: Likewise.
 
     Raises:
         PressError: there is no browser or no pypdf, or the browser does not make a PDF.
@@ -156,17 +153,10 @@ def find_browser() -> str:
 def _printed(browser: str, page: Path) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "book.pdf")
-        command = [
-            *(browser, "--headless", "--disable-gpu", f"--user-data-dir={folder}/profile"),
-            # Root, and some systems, give Chromium no sandbox; the page is our own and loads nothing else.
-            "--no-sandbox",
-            *(
-                "--no-pdf-header-footer",
-                "--virtual-time-budget=120000",
-                f"--print-to-pdf={out}",
-                page.as_uri(),
-            ),
-        ]
+        # Root, and some systems, give Chromium no sandbox; the page is our own and loads nothing else.
+        options = ["headless", "disable-gpu", "no-sandbox", "no-pdf-header-footer"]
+        options += ["virtual-time-budget=120000", f"user-data-dir={folder}/profile", f"print-to-pdf={out}"]
+        command = [browser, *(f"--{option}" for option in options), page.as_uri()]
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False
@@ -326,10 +316,4 @@ def _from_top(page: str, name: str) -> str:
     """A relative address as seen from the top of the site."""
     if re.match(r"[a-z][a-z0-9+.-]*:", name):
         return name
-    parts: list[str] = []
-    for part in (PurePosixPath(page).parent / name).as_posix().split("/"):
-        if part == ".." and parts:
-            parts.pop()
-        elif part not in ("", "."):
-            parts.append(part)
-    return "/".join(parts)
+    return posixpath.normpath(posixpath.join(posixpath.dirname(page), name))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import io
 import itertools
 import re
@@ -13,21 +12,14 @@ from surveylab.press.project import PressError
 from surveylab.press.site.accessibility import accessible
 
 # Under _static/: nothing there is ever asked for by a page of this book.
-UNUSED = (
-    *("*.map", "locales/*", "scripts/fontawesome.js*", "*webpack-macros.html"),
-    *("images/logo_deepnote.svg", "images/logo_jupyterhub.svg", "images/logo_jupyterlite.svg"),
+UNUSED = re.compile(
+    r".*\.map|.*webpack-macros\.html|locales/.*|scripts/fontawesome\.js.*"
+    r"|images/logo_(deepnote|jupyterhub|jupyterlite)\.svg"
 )
 # Of MathJax: what tex-chtml.js contains or may load, with speech in English, and the SVG output of its menu.
-MATHJAX = (
-    *(
-        "tex-chtml.js",
-        "output/chtml/*",
-        "output/svg.js",
-        "output/svg/*",
-        "input/tex/extensions/*",
-        "input/mml.js",
-    ),
-    *("ui/*", "a11y/*", "sre/mathmaps/base.json", "sre/mathmaps/en.json", "sre/mathmaps/nemeth.json"),
+MATHJAX = re.compile(
+    r"tex-chtml\.js|(output/chtml|output/svg|input/tex/extensions|ui|a11y)/.*|output/svg\.js|input/mml\.js"
+    r"|sre/mathmaps/(base|en|nemeth)\.json"
 )
 _EVERY_PAGE = r' *<script(?: defer)? src="[^"]*{}[^"]*"></script>\n?'
 _ICON_SCRIPT = re.compile(_EVERY_PAGE.format(r"scripts/fontawesome\.js"))
@@ -44,9 +36,6 @@ LAZY = ' loading="lazy"'
 def postprocess(html: Path) -> None:
     """Make every page lighter without looking different.
 
-    Args:
-        html: The built site.
-
     Raises:
         PressError: The theme is not as this knows it.
     """
@@ -61,12 +50,9 @@ def postprocess(html: Path) -> None:
 def _remove_unused(static: Path) -> None:
     for path in sorted(static.rglob("*")):
         name = path.relative_to(static).as_posix()
-        if not path.is_file():
-            continue
-        if name.startswith("mathjax/"):
-            if not any(fnmatch.fnmatch(name, f"mathjax/{pattern}") for pattern in MATHJAX):
-                path.unlink()
-        elif any(fnmatch.fnmatch(name, pattern) for pattern in UNUSED):
+        inside = name.removeprefix("mathjax/")
+        used = MATHJAX.fullmatch(inside) if inside != name else not UNUSED.fullmatch(name)
+        if path.is_file() and not used:
             path.unlink()
     for folder in sorted((path for path in static.rglob("*") if path.is_dir()), reverse=True):
         if not any(folder.iterdir()):

@@ -27,14 +27,8 @@ _SEARCH_IN_FILES = 'if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHO
 
 def setup(app: Any) -> dict[str, bool]:
     """Register with Sphinx."""
-    nothing: dict[str, Any] = {
-        "site": {},
-        "sources": {},
-        "uses": {},
-        "packages": {},
-        "chapters": [],
-        "claims": {},
-    }
+    objects = ("site", "sources", "uses", "packages", "claims")
+    nothing: dict[str, Any] = {name: {} for name in objects} | {"chapters": []}
     app.add_config_value("surveylab", nothing, "env")
     app.add_role("claim", _claim)
     app.connect("config-inited", _order_own_files)
@@ -164,15 +158,10 @@ def _add_buttons(app: Any, page: str, _template: str, context: dict[str, Any], _
     links.append(("Open issue", "Open an issue about this page", "fas fa-lightbulb", site.issue(about)))
     groups = [_group("Source repository", "fab fa-github", "source-buttons", links)]
     if source and Path(source).suffix == ".ipynb":
-        services = [
-            (name, f"Open the chapter's source on {name}", _LOGOS[name], address)
-            for name, address in site.launch(source).items()
-        ]
+        logo, about = "_static/images/logo_binder.svg", "Open the chapter's source on Binder"
+        services = [("Binder", about, logo, site.binder(source))]
         groups.insert(0, _group("Run this chapter elsewhere", "fas fa-rocket", "launch-buttons", services))
     context["header_buttons"] = groups + context["header_buttons"]
-
-
-_LOGOS = {"Binder": "_static/images/logo_binder.svg"}
 
 
 def _group(about: str, icon: str, label: str, links: list[tuple[str, str, str, str]]) -> dict[str, Any]:

@@ -11,8 +11,6 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 from surveylab.press.project import WrongUse
 
-BINDER = "https://mybinder.org"
-
 
 @dataclass(frozen=True)
 class Site:
@@ -54,12 +52,13 @@ class Site:
         """Where an issue is opened, with its title filled in."""
         return f"{self.repository}/issues/new?title={quote(title, safe='')}"
 
-    def launch(self, notebook: str) -> dict[str, str]:
-        """Where a notebook of the repository runs without installing anything, by the name of the service."""
+    def binder(self, notebook: str) -> str:
+        """Where a notebook of the repository runs without installing anything.
+
+        Binder installs the library by environment.yml; Colab would open a notebook without it.
+        """
         place = f"gh{urlsplit(self.repository).path}/{quote(self.branch, safe='')}"
-        path = quote(notebook)
-        # Binder installs the library by environment.yml; Colab would open a notebook without it.
-        return {"Binder": f"{BINDER}/v2/{place}?urlpath=lab/tree/{path}"}
+        return f"https://mybinder.org/v2/{place}?urlpath=lab/tree/{quote(notebook)}"
 
 
 def _repository(given: str) -> str:

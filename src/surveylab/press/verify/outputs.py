@@ -48,7 +48,7 @@ BARE_SHARE = 0.1
 ROUNDING = 1e-3
 COUNT_ERRORS = 3.0
 # So many differences of one chapter are told in full.
-TOLD = 5
+MOST_SHOWN = 5
 
 _NUMBER = re.compile(r"[-+−]?\d+(?:[.,]\d+)*(?:[eE][-+−]?\d+|×10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)?")
 _BARE = re.compile(r"\s*(?:[^\w\s%°]|$)")
@@ -100,8 +100,8 @@ def differences(published: Notebook, again: Notebook, rule: Rule) -> list[str]:
             continue
         where = f"cell {number} ({cell.get('id')})"
         found += [f"{where}: {said}" for said in _cell_differences(cell, other, rule)]
-    if len(found) > TOLD:
-        found = [*found[:TOLD], f"and {len(found) - TOLD} more outputs differ"]
+    if len(found) > MOST_SHOWN:
+        found = [*found[:MOST_SHOWN], f"and {len(found) - MOST_SHOWN} more outputs differ"]
     return found
 
 

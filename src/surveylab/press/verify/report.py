@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from html import escape
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -96,7 +95,7 @@ def to_json(report: Report) -> str:
 
 
 # What XML 1.0 cannot hold, escaped or not; the coloured message of a kernel has it.
-_UNSPEAKABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def to_junit(report: Report) -> str:
@@ -146,8 +145,8 @@ def _case(
     if outcome is not None:
         said = ElementTree.SubElement(case, outcome)
         if message:
-            said.set("message", _UNSPEAKABLE.sub("?", message))
-        said.text = text and _UNSPEAKABLE.sub("?", text)
+            said.set("message", _NOT_XML.sub("?", message))
+        said.text = text and _NOT_XML.sub("?", text)
     return case
 
 
@@ -202,78 +201,28 @@ def _rerun(rerun: Rerun) -> str:
     return f"{rerun.chapter} in {seconds(rerun.seconds)}{before}: {where}"
 
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: #222832; --paper: #fff; --line: #d5d9e0; --good: #00695c;
-  --bad: #b03a00; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e9ef; --paper: #16181d; --line: #3a404b; --good: #4cc9ae; --bad: #ff9561; }
-}
-body { max-width: 72rem; margin: 2rem auto; padding: 0 1rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif; }
-.wide { overflow-x: auto; }
-table { width: 100%; border-collapse: collapse; font-size: 14px; }
-th, td { padding: 6px 10px; border-top: 1px solid var(--line); text-align: left; vertical-align: top; }
-td { overflow-wrap: anywhere; }
-.good { color: var(--good); } .bad { color: var(--bad); font-weight: 600; }
-"""
-
-
 def to_html(report: Report) -> str:
     """A page of its own, for people; it loads nothing."""
-    kind = "good" if report.holds else "bad"
-    parts = [
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Verification of the executable survey</title><style>{_STYLE}</style></head><body><main>",
-        f'<h1>Verification</h1>\n<p class="{kind}">{escape(report.verdict)}</p>',
-    ]
-    if report.problems:
-        parts.append("<h2>Problems</h2>")
-        parts.append(_table(("chapter", "problem"), ((p["chapter"], p["problem"]) for p in report.problems)))
+    from jinja2 import Template
+
+    claims: dict[bool, list[tuple[str | None, ...]]] = {False: [], True: []}
+    for c in report.claims:
+        word, differs = "holds" if c.holds else "differs", c.difference or c.remark
+        claims[c.holds].append((c.claim, word, c.published, c.again, differs, c.cause))
     columns = ("claim", "result", "published", "executed again", "what differs", "likely cause")
-    groups = {
-        "What no longer holds": [c for c in report.claims if not c.holds],
-        "What holds": [c for c in report.claims if c.holds],
-    }
-    for title, claims in groups.items():
-        if claims:
-            rows = (
-                (
-                    c.claim,
-                    "holds" if c.holds else "differs",
-                    c.published,
-                    c.again,
-                    c.difference or c.remark,
-                    c.cause,
-                )
-                for c in claims
-            )
-            parts.append(f"<h2>{title}</h2>{_table(columns, rows)}")
-    if report.reruns:
-        runs = (
-            (r.chapter, seconds(r.published_seconds), seconds(r.seconds), "; ".join(r.changes) or "the same")
-            for r in report.reruns
-        )
-        head = ("chapter", "when published", "again", "versions and machine")
-        parts.append(f"<h2>Runs</h2>{_table(head, runs)}")
-    parts.append("</main></body></html>")
-    return "\n".join(parts) + "\n"
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str | None]]) -> str:
-    """Cells that say "holds" or "differs" are coloured; the word is there without the colour too."""
-    tones = {"holds": ' class="good"', "differs": ' class="bad"'}
-    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
-    lines = (
-        "<tr>"
-        + "".join(f"<td{tones.get(cell or '', '')}>{escape(cell or '')}</td>" for cell in row)
-        + "</tr>"
-        for row in rows
-    )
-    return (
-        f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
-    )
+    runs = [
+        (r.chapter, seconds(r.published_seconds), seconds(r.seconds), "; ".join(r.changes) or "the same")
+        for r in report.reruns
+    ]
+    tables = [
+        ("Problems", ("chapter", "problem"), [(p["chapter"], p["problem"]) for p in report.problems]),
+        ("What no longer holds", columns, claims[False]),
+        ("What holds", columns, claims[True]),
+        ("Runs", ("chapter", "when published", "again", "versions and machine"), runs),
+    ]
+    page = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
+    template = Template(page, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return template.render(report=report, tables=tables, tones={"holds": "good", "differs": "bad"}) + "\n"
 
 
 FORMS: Mapping[str, Callable[[Report], str]] = {

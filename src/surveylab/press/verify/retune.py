@@ -21,7 +21,7 @@ from typing import Any
 from surveylab.claims import LEVEL, record
 from surveylab.press.project import PressError, Project
 from surveylab.press.run.kernel import CELL_TIMEOUT
-from surveylab.press.run.tune import read_sweeps, repeat
+from surveylab.press.run.tune import named, read_sweeps, repeat
 
 # Of so many points with the best scores the spread of the replicas is taken: bad ones scatter more.
 _BEST = 3
@@ -33,27 +33,27 @@ def in_turn(chapters: Sequence[str], day: date) -> list[str]:
     return [sorted(chapters)[week % len(chapters)]] if chapters else []
 
 
-def retune(
+def repeat_sweeps(
     project: Project, chapter: str, *, device: str = "auto", timeout: int = CELL_TIMEOUT
 ) -> tuple[list[str], int]:
     """Repeat a chapter's sweeps and compare them with those that are kept.
 
     Returns:
-        A sentence for each difference, and how many sweeps were repeated. A chapter without a tuning file
-        has none.
-
-    Raises:
-        PressError: it did not go through, or found nothing.
+        A sentence for each difference, a failure included, and how many sweeps were repeated. A chapter
+        without a tuning file has none.
     """
     path = project.tuning(chapter)
     if not path.exists():
         return [], 0
-    kept = read_sweeps(chapter, path)
-    with tempfile.TemporaryDirectory(prefix="surveylab-") as folder:
-        found = Path(folder) / "found.json"
-        executed = repeat(project, chapter, found, device=device, timeout=timeout)
-        again = read_sweeps(chapter, found)
-    published = record.read_notebook(project.published(chapter))
+    try:
+        kept = read_sweeps(chapter, path)
+        with tempfile.TemporaryDirectory(prefix="surveylab-") as folder:
+            found = Path(folder) / "found.json"
+            executed = repeat(project, chapter, found, device=device, timeout=timeout)
+            again = read_sweeps(chapter, found)
+        published = record.read_notebook(project.published(chapter))
+    except (PressError, record.RecordError) as error:
+        return [f"could not be tuned again: {error}"], 0
     here = record.run_of(json.loads(executed.notebook)) or {}
     same = record.same_machine(record.run_of(published) or {}, here)
     return list(sweep_differences(kept, again, exact=same)), len(again)
@@ -105,11 +105,12 @@ def _worse(name: str, kept: Mapping[str, Any], again: Mapping[str, Any], choices
             (stage for stage in reversed(again["stages"]) if point in stage["points"][population]), None
         )
         if stage is None:
-            yield f"the sweep '{name}', population {population}: the kept {_point(point)} was never tried"
+            yield f"the sweep '{name}', population {population}: the kept {named(point)} was never tried"
             continue
-        rows = {_point(tried): row for tried, row in _tried(stage, population)}
+        tried = zip(stage["points"][population], stage["scores"][population], strict=True)
+        rows = {named(at): row for at, row in tried}
         leading = sorted(rows.values(), key=statistics.fmean, reverse=True)[:_BEST]
-        gap = statistics.fmean(leading[0]) - statistics.fmean(rows[_point(point)])
+        gap = statistics.fmean(leading[0]) - statistics.fmean(rows[named(point)])
         replicas, freedom = len(leading[0]), len(leading) * (len(leading[0]) - 1)
         variance = statistics.fmean([statistics.variance(row) for row in leading]) if replicas > 1 else 0.0
         allowed = math.sqrt(2 * variance / replicas)
@@ -117,30 +118,10 @@ def _worse(name: str, kept: Mapping[str, Any], again: Mapping[str, Any], choices
             allowed *= float(stdtrit(freedom, 1 - (1 - LEVEL) / choices))
         if gap > allowed:
             yield (
-                f"the sweep '{name}', population {population}: the kept {_point(point)} scores {gap:.3g} "
-                f"less than {_point(best)}, more than chance explains ({allowed:.2g})"
+                f"the sweep '{name}', population {population}: the kept {named(point)} scores {gap:.3g} "
+                f"less than {named(best)}, more than chance explains ({allowed:.2g})"
             )
 
 
-def _tried(stage: Mapping[str, Any], population: int) -> Iterator[tuple[Any, list[float]]]:
-    yield from zip(stage["points"][population], stage["scores"][population], strict=True)
-
-
 def _chosen(search: Mapping[str, Any]) -> str:
-    return "; ".join(_point(point) for point in search["best"])
-
-
-def _point(point: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in point.items())
-
-
-def retune_all(
-    project: Project, chapters: Sequence[str], *, device: str, timeout: int
-) -> Iterator[tuple[str, list[str], int]]:
-    """Each chapter with what differs in its sweeps and how many there were; a failure is a difference."""
-    for chapter in chapters:
-        try:
-            found, count = retune(project, chapter, device=device, timeout=timeout)
-        except (PressError, record.RecordError) as error:
-            found, count = [f"could not be tuned again: {error}"], 0
-        yield chapter, found, count
+    return "; ".join(named(point) for point in search["best"])

@@ -26,10 +26,6 @@ def timed_cells(notebook: Notebook, packages: Mapping[str, Path]) -> set[str]:
     as `surveylab.lab.interleaved`. A name that is bound anew, to what has nothing to do with times, is free
     again.
 
-    Args:
-        notebook: The chapter.
-        packages: Name and folder of each package of the library.
-
     Raises:
         PressError: a module of the library is not Python.
     """
@@ -59,7 +55,6 @@ class _Flow:
         """Go through statements in their order; whether any of them reads a time.
 
         Args:
-            statements: The statements.
             under: Whether a time decides if they are reached.
         """
         found = [self._statement(statement, under) for statement in statements]  # all, also after the first
@@ -67,7 +62,7 @@ class _Flow:
 
     def _statement(self, node: ast.stmt, under: bool) -> bool:
         if isinstance(node, ast.Import | ast.ImportFrom):
-            self.modules |= bindings(node)
+            self.modules |= bindings([node])
             return False
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             timed = under or self._reads(node)
@@ -148,5 +143,5 @@ class _Flow:
             full.partition(".")[0] in CLOCKS
             for node in parsed_module(path).body
             if isinstance(node, ast.Import | ast.ImportFrom)
-            for full in bindings(node).values()
+            for full in bindings([node]).values()
         )

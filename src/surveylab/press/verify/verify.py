@@ -16,22 +16,15 @@ from dataclasses import replace
 from surveylab.claims import record
 from surveylab.press.console import counted, seconds, table
 from surveylab.press.project import ChapterFailed, Notebook, PressError, Project, WrongUse
-from surveylab.press.run.execute import execute_all
-from surveylab.press.run.executor import Executor
-from surveylab.press.run.freshness import (
-    FRESH,
-    REWORD,
-    code_differences,
-    contradictions,
-    state_of,
-)
+from surveylab.press.run.executor import Executor, execute_all
+from surveylab.press.run.freshness import FRESH, REWORD, code_differences, contradictions, state_of
 from surveylab.press.run.kernel import CELL_TIMEOUT, Executed, Outcome, make_task
 from surveylab.press.run.publish import data_of, run_record
 from surveylab.press.run.terms import silent_changes
 from surveylab.press.run.tune import read_sweeps
 from surveylab.press.verify.compare import compare, compare_outputs, machine_changes
 from surveylab.press.verify.report import Report, Rerun
-from surveylab.press.verify.retune import retune_all
+from surveylab.press.verify.retune import repeat_sweeps
 
 Say = Callable[[str], None]
 
@@ -51,14 +44,8 @@ def verify(
     """Verify the published chapters.
 
     Args:
-        project: the checkout.
-        chapters: which ones.
-        say: shows a line.
         recompute_only: whether to leave the second execution out.
         retune: whether to repeat the chapters' sweeps instead of executing them as published.
-        device: where to execute again.
-        timeout: seconds that one cell may take.
-        executor: who executes; default one worker a core.
         keep: called with the report as far as it goes, whenever a chapter was executed, and at the end.
 
     Raises:
@@ -66,28 +53,30 @@ def verify(
     """
     problems: list[dict[str, str]] = []
     published: dict[str, Notebook] = {}
-    recomputed = 0
+    found: dict[str, list[str]] = {}
     for chapter in chapters:
-        found, notebook = recompute(project, chapter)
-        problems += [{"chapter": chapter, "problem": sentence} for sentence in found]
+        found[chapter], notebook = recompute(project, chapter)
         if notebook is not None:
             published[chapter] = notebook
-            recomputed += len(record.evidence_of(notebook))
-        full = project.published(chapter, "full")
-        if full.exists():
-            name = f"{chapter} (full)"
-            problems += [{"chapter": name, "problem": p} for p in recompute_edition(project, chapter)]
+        if project.published(chapter, "full").exists():
+            found[f"{chapter} (full)"] = recompute_edition(project, chapter)
+
+    def add(chapter: str, sentences: list[str]) -> None:
+        for sentence in sentences:
+            problems.append({"chapter": chapter, "problem": sentence})
+            say(f"  {chapter}: {sentence}")
+
+    recomputed = sum(len(record.evidence_of(notebook)) for notebook in published.values())
     where = counted(len(published), "chapter")
     say(f"Recomputed {counted(recomputed, 'claim')} of {where} from their values.")
-    for problem in problems:
-        say(f"  {problem['chapter']}: {problem['problem']}")
+    for name, sentences in found.items():
+        add(name, sentences)
     report = Report(problems, [], recomputed, chapters=chapters)
     if retune:
-        for chapter, found, sweeps in retune_all(project, list(published), device=device, timeout=timeout):
-            problems += [{"chapter": chapter, "problem": sentence} for sentence in found]
+        for chapter in published:
+            differences, sweeps = repeat_sweeps(project, chapter, device=device, timeout=timeout)
             say(f"{chapter}: {counted(sweeps, 'sweep')} repeated")
-            for sentence in found:
-                say(f"  {chapter}: {sentence}")
+            add(chapter, differences)
             report = replace(report, sweeps=report.sweeps + sweeps)
             keep(report)
     if recompute_only or retune:
@@ -95,15 +84,9 @@ def verify(
         return report
     tasks = []
     for chapter, notebook in published.items():
+        expected = record.provenance_of(notebook).get("duration")
         tasks.append(
-            make_task(
-                project,
-                chapter,
-                device=device,
-                timeout=timeout,
-                strict=False,
-                expected=record.provenance_of(notebook).get("duration"),
-            )
+            make_task(project, chapter, device=device, timeout=timeout, strict=False, expected=expected)
         )
     runs: dict[str, Executed] = {}
     reruns: list[Rerun] = []
@@ -122,8 +105,7 @@ def verify(
             waiting.remove(chapter)
             outcome = _readable(outcome)
             if isinstance(outcome, PressError):
-                problems.append({"chapter": chapter, "problem": f"could not be executed again: {outcome}"})
-                say(f"  {chapter}: could not be executed again: {outcome}")
+                add(chapter, [f"could not be executed again: {outcome}"])
             else:
                 runs[chapter] = outcome
                 reruns.append(_rerun(chapter, published[chapter], outcome))
@@ -133,9 +115,7 @@ def verify(
                         f"  not where it was published ({changes}): values are compared by a paired test, "
                         "not digit by digit"
                     )
-                for difference in compare_outputs(project, published[chapter], outcome):
-                    problems.append({"chapter": chapter, "problem": difference})
-                    say(f"  {chapter}: {difference}")
+                add(chapter, compare_outputs(project, published[chapter], outcome))
             # An interruption, or a machine that is taken away, loses nothing that was found before.
             report = so_far()
             keep(report)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 from surveylab.claims import Cell, standing
+from surveylab.press.console import counted
 from surveylab.press.site.evidence import Findings
 from surveylab.press.site.rendering import render
 
@@ -53,7 +55,6 @@ def provenance(
     """The last section of a chapter: when, on what and from what it was executed.
 
     Args:
-        chapter: `section/chapter`.
         record: What the press wrote into the notebook.
         source: Where the source notebook lies, for the download link, seen from the top of the book.
         library: The objects of the library that its code uses, as the API reference names them.
@@ -61,12 +62,9 @@ def provenance(
     machine: Mapping[str, Any] = record.get("machine") or {}
     versions: Mapping[str, Any] = record.get("versions") or {}
     data: Mapping[str, Any] = record.get("data") or {}
-    threads = machine.get("threads")
-    many = f"{threads} thread{'' if threads == 1 else 's'}" if threads else None
-    processor = ", ".join(str(p) for p in (machine.get("processor"), machine.get("capability"), many) if p)
-    executed = (
-        str(record.get("executed", "")).replace("T", " ").replace("+00:00", " UTC").replace("Z", " UTC")
-    )
+    threads = counted(machine["threads"], "thread") if machine.get("threads") else None
+    processor = ", ".join(str(p) for p in (machine.get("processor"), machine.get("capability"), threads) if p)
+    executed = re.sub(r"\+00:00|Z", " UTC", str(record.get("executed", "")).replace("T", " "))
     duration = record.get("duration")
     rows = [
         ("Executed", executed),

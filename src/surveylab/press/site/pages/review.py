@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from docutils.nodes import make_id
 
-from surveylab.claims import BADGES, NOT_SEEN, Claim, Evidence, evidence_of
+from surveylab.claims import BADGES, NOT_SEEN, Claim, Evidence, evidence_of, standing
 from surveylab.press.project import Notebook, text_of
 from surveylab.press.review_text import Chapter, Sentence, chapters_of
 from surveylab.press.site.evidence import Findings
@@ -26,7 +26,7 @@ ANSWERS = (
 
 
 @dataclass(frozen=True)
-class Held:
+class Correction:
     """A sentence of the review, the verdict on it, the claims that decide it, and what should replace it."""
 
     sentence: Sentence
@@ -63,7 +63,7 @@ def chapter_corrections(findings: Findings, name: str) -> str:
     return render("chapter_corrections.md", entries=entries, root="../" * name.count("/"))
 
 
-def _corrected(chapter: Chapter, findings: Findings) -> Iterable[Held]:
+def _corrected(chapter: Chapter, findings: Findings) -> Iterable[Correction]:
     for sentence in chapter.text:
         if not sentence.id:
             continue
@@ -71,7 +71,7 @@ def _corrected(chapter: Chapter, findings: Findings) -> Iterable[Held]:
         verdict, better = findings.verdict(sentence.id), findings.better(sentence)
         against = any(evidence.verdict in ("contradicted", NOT_SEEN) for _, evidence in claims)
         if claims and (verdict in ("contradicted", NOT_SEEN, "mixed") or against or better):
-            yield Held(sentence, verdict, claims, better)
+            yield Correction(sentence, verdict, claims, better)
 
 
 def chapter_answers(notebook: Notebook, findings: Findings) -> str:
@@ -108,15 +108,15 @@ def answers(findings: Findings) -> str:
             row = (sentence, verdict, findings.leads_to(sentence), findings.better(sentence))
             groups[BADGES[verdict].answer].append(row)
         shown = {answer: rows for answer, rows in groups.items() if rows}
+        claims = [findings.claims[id] for id in findings.evidence if id in findings.claims]
+        claims = [claim for claim in claims if claim.chapter.startswith(f"{section.name}/")]
         sections.append(
             {
                 "title": section.title,
                 "examined": len(examined),
                 "total": len(section.statements),
-                "claims": sum(
-                    id in findings.evidence and claim.chapter.startswith(f"{section.name}/")
-                    for id, claim in findings.claims.items()
-                ),
+                "claims": len(claims),
+                "revised": sum(claim.kind != "source" and standing(claim) == "revised" for claim in claims),
                 "groups": shown,
             }
         )
@@ -125,11 +125,10 @@ def answers(findings: Findings) -> str:
 
 def summary(findings: Findings) -> str:
     """How many statements have which verdict, as a row of badges."""
-    counts = Counter(findings.verdict(statement) for statement in findings.statements)
-    return render("summary.md", what="Statements", about="Statements by verdict", counts=counts)
+    return render("summary.md", what="Statements", counts=findings.counts)
 
 
 def claim_summary(findings: Findings) -> str:
     """How many claims have which verdict, likewise."""
     counts = Counter(evidence.verdict for evidence in findings.evidence.values())
-    return render("summary.md", what="Claims", about="Claims by verdict", counts=counts)
+    return render("summary.md", what="Claims", counts=counts)
