@@ -50,7 +50,7 @@ FORBIDDEN = [
     ("press/run/clean.py", "surveylab.press.verify.compare"),
     ("press/site/urls.py", "surveylab.press.verify.compare"),
     ("press/site/urls.py", "surveylab.press.cli"),
-    ("press/run/executor.py", "surveylab.press.run.cluster"),
+    ("press/run/cluster.py", "surveylab.press.run.executor"),
 ]
 
 

@@ -163,7 +163,7 @@ def test_an_edit_makes_only_those_chapters_stale_that_use_it(
     assert users(tmp_path, monkeypatch, "normalization/adain.py", "X = 1\n") == only
     some = users(tmp_path, monkeypatch, "lab/tasks/style.py", "X = 1\n")
     assert some == only | {"normalization/norm_comparison"}
-    assert users(tmp_path, monkeypatch, "lab/data/mnist1d.py", "X = 1\n") == {"adaptive/activations"}
+    assert users(tmp_path, monkeypatch, "adaptive/adabn.py", "X = 1\n") == {"adaptive/components"}
 
 
 def users(folder: Path, monkeypatch: pytest.MonkeyPatch, module: str, edit: str) -> set[str]:
