@@ -41,6 +41,9 @@ WITHOUT = {
     "cmp-bn-fast-photos": UNDER_WAY,
     "ln-recurrent-size": SAME_RUNS,
     "ln-recurrent-state": SAME_RUNS,
+    "opt-adagrad-frequent": UNDER_WAY,
+    "opt-rmsprop-alive": UNDER_WAY,
+    "opt-adabelief-trust": UNTRAINED,
 }
 
 
