@@ -28,7 +28,7 @@ from surveylab.press.site.urls import Site
 
 pytestmark = pytest.mark.slow
 
-LIMIT = 2.5 * 2**20
+LIMIT = 3 * 2**20
 
 
 def text_of(site: Path, page: str) -> str:
@@ -68,7 +68,7 @@ def weight(site: Path, page: Path) -> int:
     return sum(path.stat().st_size for path in found)
 
 
-def test_no_page_weighs_more_than_two_and_a_half_mebibytes(whole: Path) -> None:
+def test_no_page_weighs_more_than_three_mebibytes(whole: Path) -> None:
     weights = {path: weight(whole, path) for path in whole.rglob("*.html")}
     assert len(weights) > 10
     assert {path.name: size for path, size in weights.items() if size > LIMIT} == {}
