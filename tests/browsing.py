@@ -81,7 +81,7 @@ def open_page(browser: Browser, url: str, *, width: int = 1280, theme: str = "li
     context.route(NOT_OURS, refuse)
 
     def failed(request: Request) -> None:
-        # Chromium calls aborted what a page that is being left had asked for, and HEAD, whose answer has no body.
+        # Aborted: what a page that is being left had asked for, and HEAD, whose answer has no body.
         if request.failure != "net::ERR_ABORTED":
             seen.errors.append(f"failed: {request.url}")
 
