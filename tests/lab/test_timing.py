@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from surveylab import lab
 from surveylab.lab import timing
@@ -30,3 +31,21 @@ def test_steps_are_timed_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_rounds_is_an_error() -> None:
     with pytest.raises(ValueError, match="rounds must be at least 1; got 0"):
         lab.interleaved({}, rounds=0)
+
+
+def test_threads_are_one_while_it_times_and_then_as_before() -> None:
+    seen: set[int] = set()
+
+    def fails() -> None:
+        seen.add(torch.get_num_threads())
+        raise RuntimeError("stop")
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        lab.interleaved({"step": lambda: seen.add(torch.get_num_threads())}, rounds=1, seconds=0)
+        with pytest.raises(RuntimeError, match="stop"):
+            lab.interleaved({"step": fails}, rounds=1)
+        assert seen == {1} and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

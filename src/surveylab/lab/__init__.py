@@ -30,6 +30,7 @@ From data of one's own to a judged comparison, in any script or notebook (``exam
 """
 
 from surveylab.lab import models, plots, schedules
+from surveylab.lab.budgets import at_budgets, over_budgets
 from surveylab.lab.candidate import CandidateError, compare, load_candidate
 from surveylab.lab.comparison import Arm, Comparison, Trained, minus_loss, percent_right, slope, steps_to
 from surveylab.lab.data import (
@@ -83,6 +84,7 @@ __all__ = [
     "Trained",
     "TuningError",
     "accuracy",
+    "at_budgets",
     "baseline",
     "batch_order",
     "begin",
@@ -103,6 +105,7 @@ __all__ = [
     "mnist1d",
     "mnist_8x8",
     "models",
+    "over_budgets",
     "percent_right",
     "photograph",
     "photos",

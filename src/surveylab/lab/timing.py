@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def interleaved(
-    steps: Mapping[str, Callable[[], Any]], *, rounds: int, seconds: float = 0.02
+    steps: Mapping[str, Callable[[], Any]], *, rounds: int, seconds: float = 0.02, threads: int = 1
 ) -> dict[str, Tensor]:
     """Time steps in turns.
 
@@ -19,17 +19,23 @@ def interleaved(
         steps: What to time, by name.
         rounds: How often each is timed; in every round all of them, one after another.
         seconds: Of work in one timing. A step is repeated until about that long has passed.
+        threads: Of torch's while it is timed: one by default, so that work is timed and not waiting.
 
     Returns:
         Seconds for one call of each, (rounds,). The ratio of two of them in one round is one measurement.
     """
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1; got {rounds}")
-    repeats = {}
-    for name, step in steps.items():
-        step()  # what is done once, such as compiling, is not timed
-        repeats[name] = max(1, round(seconds / max(_time(step, 1), 1e-9)))
-    taken = [{name: _time(step, repeats[name]) for name, step in steps.items()} for _ in range(rounds)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        repeats = {}
+        for name, step in steps.items():
+            step()  # what is done once, such as compiling, is not timed
+            repeats[name] = max(1, round(seconds / max(_time(step, 1), 1e-9)))
+        taken = [{name: _time(step, repeats[name]) for name, step in steps.items()} for _ in range(rounds)]
+    finally:
+        torch.set_num_threads(before)
     return {name: torch.tensor([times[name] for times in taken], dtype=torch.float64) for name in steps}
 
 
