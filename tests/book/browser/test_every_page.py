@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 
 MEGABYTE = 1_000_000
-LIMIT = 2.5 * MEGABYTE  # all that a page loads, but for MathJax
+LIMIT = 2.5 * MEGABYTE  # all that a page loads
 NOT_WRITTEN = ["404", "genindex", "search"]
 
 
@@ -59,7 +59,7 @@ def test_on_a_desk(desk: Visit) -> None:
     assert desk.errors == []
     assert desk.ask("look.images()") == []
     assert desk.ask("look.mathematics()") == []
-    weights = {url: size for url, size in desk.weights().items() if "mathjax" not in url}
+    weights = desk.weights()
     assert 0 < sum(weights.values()) <= LIMIT, sorted(weights.items(), key=lambda item: -item[1])[:5]
     assert axe(desk) == []
 

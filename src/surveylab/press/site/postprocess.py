@@ -1,4 +1,4 @@
-"""Take from the built site what no page uses: scripts of the theme, parts of MathJax, and larger images."""
+"""Take from the built site what no page uses: scripts of the theme, and larger images."""
 
 from __future__ import annotations
 
@@ -15,11 +15,6 @@ from surveylab.press.site.accessibility import accessible
 UNUSED = re.compile(
     r".*\.map|.*webpack-macros\.html|locales/.*|scripts/fontawesome\.js.*"
     r"|images/logo_(deepnote|jupyterhub|jupyterlite)\.svg"
-)
-# Of MathJax: what tex-chtml.js contains or may load, with speech in English, and the SVG output of its menu.
-MATHJAX = re.compile(
-    r"tex-chtml\.js|(output/chtml|output/svg|input/tex/extensions|ui|a11y)/.*|output/svg\.js|input/mml\.js"
-    r"|sre/mathmaps/(base|en|nemeth)\.json"
 )
 _EVERY_PAGE = r' *<script(?: defer)? src="[^"]*{}[^"]*"></script>\n?'
 _ICON_SCRIPT = re.compile(_EVERY_PAGE.format(r"scripts/fontawesome\.js"))
@@ -49,10 +44,7 @@ def postprocess(html: Path) -> None:
 
 def _remove_unused(static: Path) -> None:
     for path in sorted(static.rglob("*")):
-        name = path.relative_to(static).as_posix()
-        inside = name.removeprefix("mathjax/")
-        used = MATHJAX.fullmatch(inside) if inside != name else not UNUSED.fullmatch(name)
-        if path.is_file() and not used:
+        if path.is_file() and UNUSED.fullmatch(path.relative_to(static).as_posix()):
             path.unlink()
     for folder in sorted((path for path in static.rglob("*") if path.is_dir()), reverse=True):
         if not any(folder.iterdir()):
