@@ -59,7 +59,7 @@ def test_ledger_names_every_claim_with_its_numbers(findings: Findings) -> None:
     assert "<summary>Changed once</summary><p>2026-01-31: The margin was 2. It was copied.</p>" in page
     assert "Beyond the review" in page.partition("statement-st-open")[2]
     assert "The second chapter" not in page
-    for word in ("supported (+3.00 points [+2.94, +3.06])", "largest error 0.500"):
+    for word in ("supported (+3.00 points [+2.94, +3.06])", "0.500, allowed 0.001"):
         assert word in page.replace("\u00a0", " ")
 
 

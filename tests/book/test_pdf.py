@@ -131,7 +131,9 @@ def test_bookmarks_contents_and_links_lead_to_the_page_they_name(printed: Path) 
 
 # From the badge to the first fact, on one page; the other facts may stand on the next.
 FACE = re.compile(
-    r"^[✓✗≈?] .*\n(?:.* interval [−+].* to [−+].*\n|largest error .* [≤>] tolerance .*\n)(?s:.{0,400}?)"
+    r"^[✓✗≈?] .*\n(?:.* interval [−+].* to [−+].*\n|largest error .* ≤ tolerance .*\n"
+    r"|.* where the claim allows .* at most\n)"
+    r"(?s:.{0,400}?)"
     r"^What it rests on.*\nClaim\b",
     re.MULTILINE,
 )
