@@ -92,7 +92,10 @@ def wrecked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str]:
         ),
         ("twice", "checked twice in one notebook"),
         ("syntax", "cell 4 is not Python"),
-        ("pictures", "it cannot be built:\n    | the cell 'code-1' has the caption of one figure and shows 2"),
+        (
+            "pictures",
+            "it cannot be built:\n    | the cell 'code-1' has the caption of one figure and shows 2",
+        ),
         ("no_kernel", "it has no kernelspec 'python3': choose the kernel"),
         ("other_kernel", "it has no kernelspec 'python3', but 'julia-1.9': choose the kernel"),
         ("not_json", "not JSON"),
