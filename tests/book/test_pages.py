@@ -150,8 +150,8 @@ def test_points_keep_their_distance_and_stand_low(places: list[float]) -> None:
     heights = overview._heights(places)
     points = list(zip(places, heights, strict=True))
     apart = [math.dist(one, other) for n, one in enumerate(points) for other in points[:n]]
-    assert min(apart) == pytest.approx(24)
-    assert heights[0] == 0 and max(heights) <= 24 * (len(points) - 1)
+    assert min(apart) == pytest.approx(overview._APART) and overview._APART > 24
+    assert heights[0] == 0 and max(heights) <= overview._APART * (len(points) - 1)
 
 
 def test_the_lines_under_a_title(book: Path) -> None:

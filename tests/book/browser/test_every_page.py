@@ -75,6 +75,20 @@ def test_by_keyboard(desk: Visit) -> None:
     assert desk.ask("look.endWalk()") == []
 
 
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("normalization/norm_comparison", 16_000),
+        ("normalization/batch_norm", 20_000),
+        ("adaptive/optimizers", 24_000),
+    ],
+)
+def test_a_long_page_is_no_longer_than_this(name: str, most: int, visit: Opener, address: str) -> None:
+    """On a desk, with its cards folded as a reader first sees them."""
+    seen = visit(f"{address}{name}.html")
+    assert 5_000 < seen.page.evaluate("document.documentElement.scrollHeight") <= most
+
+
 def darken(seen: Visit) -> None:
     """Let the reader's system ask for dark colours, and wait until the theme has heard of it."""
     seen.page.emulate_media(color_scheme="dark", reduced_motion="reduce")
