@@ -50,13 +50,12 @@ window.look = (() => {
   /** Formulas that are not typeset, or only as an error. */
   function mathematics() {
     const text = document.body.cloneNode(true);
-    all("script, style, pre, code, textarea, .math mjx-container", text).forEach((element) => element.remove());
+    all("script, style, pre, code, textarea, .math math", text).forEach((element) => element.remove());
     const raw = text.textContent.match(/.{0,20}(\\\(|\\\[|\$\$|\\begin\{|\\frac|\\mathrm|Math input error).{0,20}/);
     return [
       ...(raw ? [`raw: ${raw[0]}`] : []),
-      ...all("mjx-merror, [data-mjx-error]").map((element) => `error: ${name(element)}`),
-      ...all(".math").filter((element) => !element.querySelector("mjx-container")).map((element) => `not typeset: ${name(element)}`),
-      ...all("mjx-container").filter((element) => visible(element.parentElement) && !element.offsetWidth).map((element) => `empty: ${name(element)}`),
+      ...all(".math").filter((element) => !element.querySelector("math")).map((element) => `not typeset: ${name(element)}`),
+      ...all("math").filter((element) => visible(element.parentElement) && !element.getBoundingClientRect().width).map((element) => `empty: ${name(element)}`),
     ];
   }
 

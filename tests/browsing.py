@@ -93,7 +93,7 @@ def open_page(browser: Browser, url: str, *, width: int = 1280, theme: str = "li
     page.on("requestfinished", lambda request: seen.loaded.append(request))
     page.add_init_script(path=LOOK)
     page.goto(url, wait_until="load")
-    page.evaluate("() => window.MathJax?.startup?.promise")
+    page.evaluate("() => document.fonts.ready.then(() => undefined)")
     return seen
 
 

@@ -35,12 +35,10 @@
     formula.setAttribute("role", "group");
     formula.setAttribute("aria-label", "Formula, scrolls sideways");
   };
-  window.addEventListener("load", async () => {
-    await window.MathJax?.startup?.promise;
-    const sizes = new ResizeObserver((changes) => changes.forEach(({ target }) => reach(target)));
-    for (const formula of document.querySelectorAll('mjx-container[display="true"]')) {
-      reach(formula);
-      sizes.observe(formula); // the window, or something folded around it
-    }
+  const sizes = new ResizeObserver((changes) => changes.forEach(({ target }) => reach(target)));
+  document.addEventListener("DOMContentLoaded", () => {
+    // Their sizes change with the window, or with something folded around them; each is looked at once at first.
+    for (const formula of document.querySelectorAll("div.math")) sizes.observe(formula);
   });
+  document.fonts.addEventListener("loadingdone", () => document.querySelectorAll("div.math").forEach(reach));
 }

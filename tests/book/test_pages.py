@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -59,7 +60,7 @@ def test_ledger_names_every_claim_with_its_numbers(findings: Findings) -> None:
     assert "<summary>Changed once</summary><p>2026-01-31: The margin was 2. It was copied.</p>" in page
     assert "Beyond the review" in page.partition("statement-st-open")[2]
     assert "The second chapter" not in page
-    for word in ("supported (+3.00 points [+2.94, +3.06])", "largest error 0.500"):
+    for word in ("supported (+3.00 points [+2.94, +3.06])", "0.500, allowed 0.001"):
         assert word in page.replace("\u00a0", " ")
 
 
@@ -131,19 +132,26 @@ def test_the_wall_has_a_mark_for_each_statement(findings: Findings) -> None:
 
 def test_effects_stand_at_their_size_and_touch_no_other(findings: Findings) -> None:
     picture = overview.effects(findings)
-    found = re.findall(r'class="sl-point sl-(\w+)".*?left:([\d.]+)%;bottom:(\d+)px', picture)
-    points = [(verdict, float(x), int(y)) for verdict, x, y in found]
-    assert [verdict for verdict, _, _ in points] == [
+    form = r'class="sl-point sl-(\w+)".*?left:([\d.]+)%;--narrow:([\d.]+)px;--wide:([\d.]+)px'
+    points = [(verdict, *map(float, numbers)) for verdict, *numbers in re.findall(form, picture)]
+    assert [verdict for verdict, *_ in points] == [
         "contradicted",
         "negligible",
         "inconclusive",
         "supported",
     ]
-    left, middle, right, far = (x for _, x, _ in points)
+    left, middle, right, far = (x for _, x, *_ in points)
     assert middle == 50 and far - 50 == pytest.approx(50 - left) and 50 < right < far
-    for i, (_, x, y) in enumerate(points):
-        assert all(y != other or abs(x - near) >= 3.2 for _, near, other in points[:i])
     assert overview.effects(Findings(findings.review, findings.claims, {})) == ""
+
+
+@pytest.mark.parametrize("places", [[5.0] * 4, [0.0, 10.0, 11.0, 30.0, 31.5, 100.0]])
+def test_points_keep_their_distance_and_stand_low(places: list[float]) -> None:
+    heights = overview._heights(places)
+    points = list(zip(places, heights, strict=True))
+    apart = [math.dist(one, other) for n, one in enumerate(points) for other in points[:n]]
+    assert min(apart) == pytest.approx(overview._APART) and overview._APART > 24
+    assert heights[0] == 0 and max(heights) <= overview._APART * (len(points) - 1)
 
 
 def test_the_lines_under_a_title(book: Path) -> None:

@@ -73,6 +73,17 @@ def test_what_is_there_is_never_overwritten(checkout, surveylab):
     assert files(checkout) == before and mine.read_text() == "# mine\n"
 
 
+def test_a_test_that_was_written_first_stays(checkout, surveylab):
+    mine = checkout / "tests/adaptive/test_activations.py"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("# mine\n")
+    before = files(checkout)
+    said = surveylab("new", CHAPTER)
+    assert said.code == 0 and "tests/adaptive/test_activations.py was there and stays" in said.out
+    assert files(checkout) - before == WRITTEN - {"tests/adaptive/test_activations.py"}
+    assert mine.read_text() == "# mine\n"
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

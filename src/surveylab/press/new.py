@@ -47,25 +47,30 @@ def new(project: Project, name: str, say: Callable[[str], None]) -> None:
         say: What tells the author what was written and what comes next.
 
     Raises:
-        WrongUse: The name cannot be that of a chapter, the review has no such chapter, or a file of it is
-            there already. Nothing is written then.
+        WrongUse: The name cannot be that of a chapter, the review has no such chapter, or its source or its
+            claims are there already. Nothing is written then. A test that was written first stays.
         PressError: The review's text has a mistake, or a file cannot be written.
     """
     section, chapter = _find(project, name)
     files = {
         project.source(name): _as_text(notebook(chapter)),
         project.root / "book" / "claims" / f"{name}.yml": claims(chapter),
-        project.root / "tests" / f"{section.name}/test_{name.partition('/')[2]}.py": _test(section, chapter),
     }
     there = [project.shown(path) for path in files if path.exists()]
     if there:
         raise WrongUse(f"{name} has been begun: {', '.join(there)} is there already, and nothing was written")
+    test = project.root / "tests" / f"{section.name}/test_{name.partition('/')[2]}.py"
     package = project.root / "src" / "surveylab" / section.name / "__init__.py"
-    if not package.exists():
-        files[package] = f'"""{section.title}: the methods of the review."""\n\n__all__: list[str] = []\n'
+    shared = {
+        test: _test(section, chapter),
+        package: f'"""{section.title}: the methods of the review."""\n\n__all__: list[str] = []\n',
+    }
+    files |= {path: text for path, text in shared.items() if not path.exists()}
     for path, text in files.items():
         write_atomically(path, text)
     say("\n".join([f"{name}: written", *(f"    {project.shown(path)}" for path in files)]))
+    if test not in files:
+        say(f"    {project.shown(test)} was there and stays as it is")
     say(
         f"Next: write its claims ({len(chapter.statements)} statements to cover), then the method and the "
         f"source. `surveylab run {name} --profile smoke` runs it in seconds. CONTRIBUTING.md has the rest."

@@ -121,13 +121,13 @@ def test_the_mouse_leaves_no_focus_behind(visit: Opener, address: str) -> None:
 def test_a_formula_is_a_stop_only_while_it_scrolls(visit: Opener, address: str) -> None:
     seen = visit(f"{address}normalization/batch_norm.html", width=390)
     wide = "(getComputedStyle(f).overflowX !== 'visible' && f.scrollWidth > f.clientWidth + 1)"
-    formulas = "[...document.querySelectorAll('mjx-container')]"
+    formulas = "[...document.querySelectorAll('div.math')]"
     stop = "f.tabIndex === 0 && f.role === 'group' && f.ariaLabel !== null"
     count = f"{formulas}.filter(f => {wide}).length"
     wrong = f"{formulas}.filter(f => {wide} !== ({stop})).length"
     narrow = seen.page.evaluate(count)
     assert 0 < narrow < seen.page.evaluate(f"{formulas}.length") and seen.page.evaluate(wrong) == 0
-    first = seen.page.locator("mjx-container[tabindex]").first
+    first = seen.page.locator("div.math[tabindex]").first
     first.focus()
     seen.page.keyboard.press("ArrowRight")
     seen.page.wait_for_function("document.activeElement.scrollLeft > 0")

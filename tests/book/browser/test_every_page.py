@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 
 MEGABYTE = 1_000_000
-LIMIT = 2.5 * MEGABYTE  # all that a page loads, but for MathJax
+LIMIT = 2.5 * MEGABYTE  # all that a page loads
 NOT_WRITTEN = ["404", "genindex", "search"]
 
 
@@ -59,7 +59,7 @@ def test_on_a_desk(desk: Visit) -> None:
     assert desk.errors == []
     assert desk.ask("look.images()") == []
     assert desk.ask("look.mathematics()") == []
-    weights = {url: size for url, size in desk.weights().items() if "mathjax" not in url}
+    weights = desk.weights()
     assert 0 < sum(weights.values()) <= LIMIT, sorted(weights.items(), key=lambda item: -item[1])[:5]
     assert axe(desk) == []
 
@@ -73,6 +73,20 @@ def test_by_keyboard(desk: Visit) -> None:
             break
     desk.page.keyboard.up("Tab")
     assert desk.ask("look.endWalk()") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("normalization/norm_comparison", 16_000),
+        ("normalization/batch_norm", 20_000),
+        ("adaptive/optimizers", 25_000),
+    ],
+)
+def test_a_long_page_is_no_longer_than_this(name: str, most: int, visit: Opener, address: str) -> None:
+    """On a desk, with its cards folded as a reader first sees them."""
+    seen = visit(f"{address}{name}.html")
+    assert 5_000 < seen.page.evaluate("document.documentElement.scrollHeight") <= most
 
 
 def darken(seen: Visit) -> None:

@@ -245,6 +245,20 @@ def test_badges_and_marks_lead_to_their_evidence(page: str, visit: Opener, addre
         assert there.page.locator(":target").is_visible() and there.page.locator(":target").bounding_box()
 
 
+@pytest.mark.parametrize("width", [320, 700, 1280])
+def test_each_effect_can_be_pressed_24_px_around_its_point(width: int, visit: Opener, address: str) -> None:
+    seen = visit(f"{address}intro.html", width=width)
+    missed = """() => [...document.querySelectorAll("a.sl-point")].filter((point) => {
+        point.scrollIntoView({ block: "center" });
+        const { left, top, width, height } = point.getBoundingClientRect();
+        const around = [0, 1, 2, 3, 4, 5, 6, 7].map((turn) => (turn * Math.PI) / 4);
+        return width !== 24 || height !== 24 || around.some((angle) => document.elementFromPoint(
+            left + 12 + 11 * Math.cos(angle), top + 12 + 11 * Math.sin(angle)) !== point);
+    }).map((point) => point.href)"""
+    assert seen.page.locator("a.sl-point").count() > 100
+    assert seen.page.evaluate(missed) == []
+
+
 def test_every_sentence_of_the_review_has_a_verdict_or_waits(visit: Opener, address: str) -> None:
     seen = visit(f"{address}review.html")
     sentences = seen.page.locator("span.sl-sentence").all()

@@ -30,6 +30,10 @@ FAILING = {
     "missing_claim": [BEGIN],
     "twice": [BEGIN, "for _ in range(2):\n    run.check('tiny-paper')"],
     "syntax": [BEGIN, "def"],
+    "pictures": [
+        BEGIN,
+        "from IPython.display import display\nfor _ in range(2):\n    display({'image/png': ''}, raw=True)",
+    ],
 }
 
 
@@ -50,6 +54,8 @@ def wrecked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str]:
     (root / "notebooks/bad/no_notebook.ipynb").write_text('{"a": 1}')
     path = write_chapter(root, "bad/no_parameters", [BEGIN])
     path.write_text(path.read_text().replace('"parameters"\n', '"other"\n'))
+    path = root / "notebooks/bad/pictures.ipynb"
+    path.write_text(path.read_text().replace('"metadata": {}', '"metadata": {"mystnb": {"figure": {}}}'))
     old = root / "book/bad/raises.ipynb"
     old.parent.mkdir(parents=True)
     old.write_text('{"cells": [], "metadata": {"surveylab": {"fingerprint": "old"}}}')
@@ -86,6 +92,10 @@ def wrecked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str]:
         ),
         ("twice", "checked twice in one notebook"),
         ("syntax", "cell 4 is not Python"),
+        (
+            "pictures",
+            "it cannot be built:\n    | the cell 'code-1' has the caption of one figure and shows 2",
+        ),
         ("no_kernel", "it has no kernelspec 'python3': choose the kernel"),
         ("other_kernel", "it has no kernelspec 'python3', but 'julia-1.9': choose the kernel"),
         ("not_json", "not JSON"),

@@ -87,6 +87,10 @@ MALFORMED: dict[str, tuple[bytes | Callable[[Any], Any], str]] = {
     "attachments are a list": (cell(1, attachments=["x"]), "cell 1 has attachments that are no mapping"),
     "half a character": (cell(1, source="# \ud83d"), "cell 1 holds half a character (\\ud83d)"),
     "not Python": (cell(4, source="x = 1\ndef"), "cell 4 is not Python: invalid syntax (line 2 of it)"),
+    "two pictures": (
+        cell(4, metadata={"mystnb": {"figure": {"caption": "One."}}}, source="plt.show()\nplt.show()"),
+        "cell 4 has the caption of one figure and shows 2 pictures: draw them as one, or in a cell each",
+    ),
     "a null byte": (cell(4, source="x = '\0'"), "cell 4 is not Python"),
     "code too deep": (deep, "cell 3 is not Python: too many nested parentheses"),
 }

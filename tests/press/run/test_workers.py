@@ -210,6 +210,16 @@ def test_no_gpu_on_this_machine_is_said_at_once(root, surveylab, monkeypatch, tm
     assert not (root / "book/demo/two.ipynb").exists()
 
 
+@pytest.mark.parametrize("cards", [1, 2])
+def test_more_workers_than_gpus_are_refused_and_not_cut(root, surveylab, monkeypatch, cards):
+    for name in ("two", "three"):
+        write_chapter(root, f"demo/{name}", [BEGIN])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ",".join("01"[:cards]))
+    said = surveylab("run", "--workers", "3", "--device", "cuda", "--force")
+    assert said.code == 2 and f"write --workers {cards}, or leave --device cuda out" in said.err
+    assert not (root / "book/demo/two.ipynb").exists()
+
+
 # -------------------- the reader's own method
 
 

@@ -48,9 +48,16 @@ CONTINUE = "what was finished stays, and the same command goes on where this one
 
 
 def with_dask(
-    tasks: Sequence[Task], progress: Progress, *, workers: int, scheduler: str | None
+    tasks: Sequence[Task], progress: Progress, *, workers: int, scheduler: str | None, asked: bool = False
 ) -> Iterator[tuple[Task, Outcome]]:
-    """Execute chapters with so many workers on this machine, or with those of a scheduler."""
+    """Execute chapters with so many workers on this machine, or with those of a scheduler.
+
+    Args:
+        asked: Whether the caller named that number: without, there are no more workers than GPUs for them.
+
+    Raises:
+        WrongUse: more workers were asked for than this machine has GPUs.
+    """
     _silence()
     # What decides on a worker is the caller's environment, not what a nanny sets for its worker. It is looked
     # at now: nannies on this machine set it in this process.
@@ -58,8 +65,13 @@ def with_dask(
     gpu = any(task.parameters["device"] == "cuda" for task in tasks)
     if scheduler is not None:
         tasks = [_without_folder(task) for task in tasks]
-    if gpu:
-        workers = min(workers, max(1, len(_gpus())))
+    if gpu and scheduler is None and (cards := len(_gpus())) < workers:
+        if asked and cards:
+            raise WrongUse(
+                f"--workers asks for {workers} chapters at a time, and each needs one of the {cards} GPUs of "
+                f"this machine: write --workers {cards}, or leave --device cuda out"
+            )
+        workers = max(1, cards)
     with connected(scheduler, workers, gpu) as client:
         pool = WorkerPool(client, scheduler, gpu)
         pool.look()

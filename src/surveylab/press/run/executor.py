@@ -86,7 +86,8 @@ def _outcomes(tasks: Sequence[Task], executor: Executor, progress: Progress) -> 
         # Dask and its workers take seconds to start.
         from surveylab.press.run.cluster import with_dask
 
-        yield from with_dask(tasks, progress, workers=workers, scheduler=executor.scheduler)
+        asked = executor.workers is not None
+        yield from with_dask(tasks, progress, workers=workers, scheduler=executor.scheduler, asked=asked)
         return
     for task in tasks:
         try:

@@ -34,6 +34,7 @@ from surveylab.press.run.freshness import (
 )
 from surveylab.press.run.kernel import CELL_TIMEOUT, Executed, Task, make_task
 from surveylab.press.run.refresh import stamped
+from surveylab.press.run.sources import two_pictures
 from surveylab.press.run.terms import terms_of
 
 Say = Callable[[str], None]
@@ -160,6 +161,7 @@ def _kept_arms(project: Project, options: Run) -> dict[str, str]:
 def _publish(project: Project, state: State, path: Path, executed: Executed, options: Run) -> str:
     notebook = json.loads(executed.notebook)
     begun = run_record(executed)
+    _refuse_figures(state.chapter, executed)
     if options.candidate is None and options.profile != "smoke":
         _refuse_contradictions(project, state.chapter, executed)
     assert state.now is not None
@@ -208,6 +210,17 @@ def tables_of(notebook: Notebook) -> list[str]:
             table = (output.get("metadata", {}).get("surveylab") or {}).get("table")
             found += [table] if isinstance(table, str) else []
     return found
+
+
+def _refuse_figures(chapter: str, executed: Executed) -> None:
+    """Refuse a chapter with several pictures under one caption, which Sphinx would refuse to build."""
+    wrong = []
+    for cell in json.loads(executed.notebook)["cells"]:
+        pictures = sum("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
+        if pictures > 1 and "figure" in cell["metadata"].get("mystnb", {}):
+            wrong.append(f"    | the cell '{cell['id']}' {two_pictures(pictures)}")
+    if wrong:
+        raise ChapterFailed(chapter, "\n".join(["it cannot be built:", *wrong]), executed.notebook)
 
 
 def _refuse_contradictions(project: Project, chapter: str, executed: Executed) -> None:

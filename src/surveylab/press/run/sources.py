@@ -203,15 +203,31 @@ def _faults(cells: list[Notebook]) -> Iterator[str]:
                 yield f"cell {number} is tagged 'parameters' but is no code: tag the cell that sets `profile`"
         if cell["cell_type"] == "code":
             try:
-                parse_cell(cell["source"])
+                shown = _pictures(parse_cell(cell["source"]))
             except SyntaxError as error:
                 line = f" (line {error.lineno} of it)" if error.lineno else ""
                 yield f"cell {number} is not Python: {error.msg}{line}"
+                continue
+            if shown > 1 and "figure" in cell["metadata"].get("mystnb", {}):
+                yield f"cell {number} {two_pictures(shown)}"
     if not parameters:
         yield "it has no cell tagged 'parameters': tag the one that sets `profile`, `seed` and `device`"
     elif len(parameters) > 1:
         numbers = " and ".join(map(str, parameters))
         yield f"cells {numbers} are all tagged 'parameters': leave the tag on one"
+
+
+def _pictures(tree: ast.Module) -> int:
+    """How often a cell shows a picture for certain: by `plt.show()` outside of loops and conditions."""
+    calls = [
+        node.value for node in tree.body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    ]
+    return sum(isinstance(call.func, ast.Attribute) and call.func.attr == "show" for call in calls)
+
+
+def two_pictures(count: int) -> str:
+    """What is wrong with a cell that has one caption and several pictures."""
+    return f"has the caption of one figure and shows {count} pictures: draw them as one, or in a cell each"
 
 
 def _give_ids(cells: list[Notebook]) -> None:

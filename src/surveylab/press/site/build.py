@@ -32,7 +32,7 @@ from surveylab.press.site.urls import Site
 _NEEDED = {
     "jupyter_book": "jupyter-book",
     "sphinxcontrib.bibtex": "sphinxcontrib-bibtex",
-    "sphinx-mathjax-offline": "sphinx-mathjax-offline",
+    "math_core": "math-core",
     "jinja2": "jinja2",
     "PIL": "pillow",
 }
@@ -140,7 +140,7 @@ def _state(root: Path, files: Mapping[str, bytes], site: Site) -> str:
     for name, content in sorted({**files, **library}.items()):
         digest.update(f"{name}\0{len(content)}\0".encode())
         digest.update(content)
-    for name in ("Sphinx", "jupyter-book", "myst-nb", "sphinx-book-theme"):
+    for name in ("Sphinx", "jupyter-book", "math-core", "myst-nb", "sphinx-book-theme"):
         digest.update(f"{name} {importlib.metadata.version(name)}".encode())
     return digest.hexdigest()
 

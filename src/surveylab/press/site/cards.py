@@ -84,6 +84,7 @@ def render_card(
         plot=Plot(claim, evidence) if Plot.drawn(evidence) else None,
         ratio=_ratio(evidence),
         left_open=_left_open(evidence),
+        broken=_broken(claim, evidence, dict(places or {})),
         run=_run(evidence),
         firmness=firmness(evidence),
         repeated=repeated,
@@ -174,6 +175,13 @@ def _left_open(evidence: Evidence) -> str:
     return reason(evidence)
 
 
+def _broken(claim: Claim, evidence: Evidence, places: dict[str, str]) -> Markup:
+    """What was measured, on the face of an identity that does not hold: a number alone would not say it."""
+    if evidence.kind != "identity" or evidence.verdict in ("supported", "not-decided") or not claim.effect:
+        return Markup()
+    return Markup("Measured: ") + linked(claim.effect, places)
+
+
 def _run(evidence: Evidence) -> str:
     """One line of what was run."""
     if not evidence.replicates:
@@ -198,7 +206,7 @@ def _facts(
     ]
     if not _left_open(evidence):  # else it stands on the face
         rows.append(("Reason", reason(evidence)))
-    if claim.effect:
+    if claim.effect and not _broken(claim, evidence, places):  # else it stands on the face
         rows.append(("One value", linked(claim.effect, places)))
     if evidence.margin is not None:
         equal = "±" if evidence.direction == "equivalent" else ""

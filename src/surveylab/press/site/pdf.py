@@ -1,7 +1,7 @@
 """The whole book as one PDF: all pages in reading order, set as one document by a headless Chromium.
 
-Links between pages lead to pages of the PDF; formulas are set by the site's own MathJax, and the look is that
-of a printed page (`book/_static/print.css`). Chromium sets it twice: what the first time shows of the page
+Links between pages lead to pages of the PDF, and the look is that of a printed page
+(`book/_static/print.css`). It is set twice: what the first time shows of the page
 numbers goes into the table of contents.
 """
 
@@ -26,8 +26,6 @@ from surveylab.press.project import PressError
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 TIMEOUT = 900
 _STYLE = re.compile(r'<link [^>]*rel="stylesheet"[^>]*>')
-_MATHJAX = re.compile(r"<script[^>]*>[^<]*MathJax[^<]*</script>|<script[^>]*mathjax[^>]*></script>")
-_UNFINISHED = "These formulas are not set."
 _HEAD = """<!DOCTYPE html>
 <html lang="en" data-theme="light" data-mode="light">
 <head><meta charset="utf-8"><title>{title}</title>
@@ -42,16 +40,8 @@ _HEAD = """<!DOCTYPE html>
 .sl-entry::after {{ content: attr(data-page); order: 3; }}
 .sl-entry i {{ flex: 1; border-bottom: 1px dotted #98a1b0; transform: translateY(-.3em); }}
 </style>
-{scripts}
-<script>
-addEventListener("load", async () => {{
-  if (window.MathJax) await MathJax.startup.promise;
-  document.getElementById("unfinished").remove();
-}});
-</script>
 </head>
 <body><main class="bd-main"><div class="bd-content"><div class="bd-article-container">
-<p id="unfinished">{unfinished}</p>
 """
 
 
@@ -108,8 +98,6 @@ def make_pdf(html: Path, out: Path, parts: Sequence[Part], *, title: str, author
         for _ in range(2):
             page.write_text(document.text(numbers), encoding="utf-8")
             reader = pypdf.PdfReader(io.BytesIO(_printed(browser, page)))
-            if any(_UNFINISHED in (sheet.extract_text() or "") for sheet in reader.pages[:1]):
-                raise PressError("MathJax did not finish, so the PDF would show formulas as source")
             numbers = _page_numbers(reader)
         lost = [entry.title for entry in document.entries() if entry.anchor not in numbers]
         if lost:
@@ -215,19 +203,12 @@ class Document:
         )
 
     def _shared_head(self, html: Path) -> str:
-        """Every style sheet and MathJax as the site's pages load them."""
+        """Every style sheet as the site's pages load them."""
         styles: dict[str, None] = {}
-        scripts: dict[str, None] = {}
         for page in self._pages:
             text = (html / f"{page}.html").read_text(encoding="utf-8")
             styles |= dict.fromkeys(_seen_from_top(tag, page) for tag in _STYLE.findall(text))
-            scripts |= dict.fromkeys(_seen_from_top(tag, page) for tag in _MATHJAX.findall(text))
-        return _HEAD.format(
-            title=escape(self.title),
-            styles="\n".join(styles),
-            scripts="\n".join(scripts),
-            unfinished=_UNFINISHED if scripts else "",
-        )
+        return _HEAD.format(title=escape(self.title), styles="\n".join(styles))
 
     def _contents(self, numbers: Mapping[str, int]) -> str:
         lines = [

@@ -1,4 +1,4 @@
-"""Take from the built site what no page uses: scripts of the theme, parts of MathJax, and larger images."""
+"""Take from the built pages what they do not use: scripts of the theme, and larger images."""
 
 from __future__ import annotations
 
@@ -11,16 +11,6 @@ from pathlib import Path
 from surveylab.press.project import PressError
 from surveylab.press.site.accessibility import accessible
 
-# Under _static/: nothing there is ever asked for by a page of this book.
-UNUSED = re.compile(
-    r".*\.map|.*webpack-macros\.html|locales/.*|scripts/fontawesome\.js.*"
-    r"|images/logo_(deepnote|jupyterhub|jupyterlite)\.svg"
-)
-# Of MathJax: what tex-chtml.js contains or may load, with speech in English, and the SVG output of its menu.
-MATHJAX = re.compile(
-    r"tex-chtml\.js|(output/chtml|output/svg|input/tex/extensions|ui|a11y)/.*|output/svg\.js|input/mml\.js"
-    r"|sre/mathmaps/(base|en|nemeth)\.json"
-)
 _EVERY_PAGE = r' *<script(?: defer)? src="[^"]*{}[^"]*"></script>\n?'
 _ICON_SCRIPT = re.compile(_EVERY_PAGE.format(r"scripts/fontawesome\.js"))
 # For a search as one types, which is off here, the theme loads the index of all words on each page. Only the
@@ -39,24 +29,11 @@ def postprocess(html: Path) -> None:
     Raises:
         PressError: The theme is not as this knows it.
     """
-    _remove_unused(html / "_static")
     smaller = _convert_images(html / "_images")
     sizes = _sizes(html / "_images")
     for path in sorted(html.rglob("*.html")):
         page = accessible(_lighter(path.read_text(encoding="utf-8"), path.name, smaller, sizes))
         path.write_text(page, encoding="utf-8")
-
-
-def _remove_unused(static: Path) -> None:
-    for path in sorted(static.rglob("*")):
-        name = path.relative_to(static).as_posix()
-        inside = name.removeprefix("mathjax/")
-        used = MATHJAX.fullmatch(inside) if inside != name else not UNUSED.fullmatch(name)
-        if path.is_file() and not used:
-            path.unlink()
-    for folder in sorted((path for path in static.rglob("*") if path.is_dir()), reverse=True):
-        if not any(folder.iterdir()):
-            folder.rmdir()
 
 
 def _lighter(text: str, name: str, smaller: Mapping[str, str], sizes: Mapping[str, str]) -> str:

@@ -96,8 +96,12 @@ def numbers(evidence: Evidence) -> str:
     if evidence.estimate is None:
         return ""
     if evidence.low is None or evidence.high is None:
-        name = "largest error " if evidence.kind == "identity" else ""
-        return with_unit(f"{name}{number(evidence.estimate)}", evidence.unit)
+        text = with_unit(number(evidence.estimate), evidence.unit)
+        if evidence.kind != "identity" or evidence.margin is None:
+            return text
+        if evidence.estimate <= evidence.margin:
+            return f"largest error {text}"
+        return f"{text}, allowed {plain(evidence.margin)}"
     text = with_unit(number(evidence.estimate, sign=True), evidence.unit)
     ratio = factor(evidence, evidence.estimate)
     bounds = f"[{number(evidence.low, sign=True)}, {number(evidence.high, sign=True)}]"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from surveylab.press.run.usage import defined_at
+from surveylab.press.site import formulas
 from surveylab.press.site.assets import APP_ICON, CARD, CARD_TEXT, ICON
 from surveylab.press.site.rendering import render
 from surveylab.press.site.urls import Site
@@ -31,11 +32,10 @@ def setup(app: Any) -> dict[str, bool]:
     nothing: dict[str, Any] = {name: {} for name in objects} | {"chapters": []}
     app.add_config_value("surveylab", nothing, "env")
     app.add_role("claim", _claim)
+    formulas.setup(app)
     app.connect("config-inited", _order_own_files)
     app.connect("html-page-context", _describe)
     app.connect("html-page-context", _search_in_files)
-    # After Sphinx's own extensions have named their scripts.
-    app.connect("html-page-context", _without_idle_mathjax, priority=900)
     # After the theme, which makes a new list of buttons at 500 and fills it at 501.
     app.connect("html-page-context", _add_buttons, priority=502)
     app.connect("autodoc-process-signature", _readable)
@@ -131,18 +131,6 @@ def _first_words(doctree: Any) -> str:
 def _search_in_files(app: Any, page: str, *_: Any) -> None:
     if page == "search":
         app.add_js_file(None, body=_SEARCH_IN_FILES)
-
-
-def _without_idle_mathjax(
-    _app: Any, _page: str, _template: str, context: dict[str, Any], doctree: Any
-) -> None:
-    """Sphinx loads MathJax, more than a megabyte, on pages that only list a page with formulas."""
-    from docutils import nodes
-
-    if doctree is None or not any(doctree.findall(lambda n: isinstance(n, nodes.math | nodes.math_block))):
-        context["script_files"] = [
-            script for script in context.get("script_files", ()) if "mathjax" not in str(script).lower()
-        ]
 
 
 def _add_buttons(app: Any, page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:

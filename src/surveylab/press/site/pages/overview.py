@@ -17,9 +17,10 @@ from surveylab.press.site.rendering import in_margins, render
 # The scale of effects: linear around zero, logarithmic far out, so that one margin and sixteen both show.
 _REACH = 16.0
 _TICKS = (-16, -4, -1, 0, 1, 4, 16)
-# Points of one row keep this distance, in per cent of the width: a point is 10px, a phone's column 330px.
-_APART = 3.2
-_LEVEL = 12  # px from one row of points to the next
+# Points keep this distance, in px, in a column so wide at least: on the narrowest phone, and on a desk. Each
+# can be pressed on 24 px (WCAG 2.5.8); the rest is for browsers, which round where a point stands.
+_APART = 25
+_WIDTHS = (288, 640)
 
 
 def wall(findings: Findings) -> str:
@@ -50,15 +51,31 @@ def _measured(section: Section, findings: Findings) -> Iterable[tuple[Claim, Evi
 
 
 def _swarm(title: str, points: list[tuple[Claim, Evidence, float]]) -> dict[str, Any]:
-    """One section's points: each at its effect, on the lowest level where it touches no other."""
-    ends: list[float] = []
-    placed = []
-    for claim, evidence, size in sorted(points, key=lambda point: point[2]):
-        x = _at(size)
-        level = next((n for n, end in enumerate(ends) if x - end >= _APART), len(ends))
-        ends[level:] = [x, *ends[level + 1 :]]
-        placed.append({"claim": claim, "evidence": evidence, "x": x, "y": 8 + level * _LEVEL})
-    return {"title": title, "points": placed, "height": 16 + len(ends) * _LEVEL}
+    """One section's points: each at its effect, as low as it can stand without touching another."""
+    points = sorted(points, key=lambda point: point[2])
+    places = [_at(size) for _, _, size in points]
+    narrow, wide = (_heights([x * width / 100 for x in places]) for width in _WIDTHS)
+    rows = zip(points, places, narrow, wide, strict=True)
+    return {
+        "title": title,
+        "points": [
+            {"claim": c, "evidence": e, "x": x, "ys": (low, high)} for (c, e, _), x, low, high in rows
+        ],
+        "heights": (max(narrow) + _APART, max(wide) + _APART),
+    }
+
+
+def _heights(places: list[float]) -> list[float]:
+    """How high each of some discs stands, given where they stand from left to right, in px."""
+    heights: list[float] = []
+    for n, x in enumerate(places):
+        near = [(x - left, up) for left, up in zip(places[:n], heights, strict=True) if x - left < _APART]
+        tried = [0.0, *(up + math.sqrt(_APART**2 - away**2) for away, up in near)]
+        free = (
+            y for y in sorted(tried) if all(math.hypot(away, y - up) > _APART - 1e-6 for away, up in near)
+        )
+        heights.append(next(free))
+    return heights
 
 
 def _at(value: float) -> float:
