@@ -12,7 +12,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 8 --dist loadsc
 # Says at the end of each part of `make test` how long it took.
 PART := @$(BIN)/python tests/part.py
 # Minutes in which `make test` begins to execute published chapters again: the newest first, the others by turns.
-REEXECUTE ?= 25
+REEXECUTE ?= 20
 
 .PHONY: book data serve lab pdf test verify check setup lint hooks audit clean
 .DELETE_ON_ERROR:
