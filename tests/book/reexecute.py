@@ -9,7 +9,7 @@ Under a budget the chapters published most recently come first. The others take 
 some days later each was executed again; what is left out today is listed. Nothing is stored for that.
 
     python tests/book/reexecute.py                                  all published chapters
-    python tests/book/reexecute.py --minutes 25                     as many as begin within 25 minutes
+    python tests/book/reexecute.py --minutes 20                     as many as begin within 20 minutes
     python tests/book/reexecute.py book/normalization/batch_norm.ipynb -x
 """
 
