@@ -34,6 +34,7 @@ def site(tmp_path: Path) -> Path:
         "_static/scripts/fontawesome.js": "icons",
         "_static/scripts/theme.js": "theme",
         "_static/doctools.js": "",
+        "_static/webpack-macros.html": "{% macro head() %}",
         "_static/searchtools.js": "",
         "searchindex.js": "",
     }.items():
@@ -70,6 +71,11 @@ def test_a_theme_that_loads_its_icons_in_another_way_is_noticed(site: Path) -> N
     (site / "page.html").write_text("<script async src='fontawesome.js'></script>", encoding="utf-8")
     with pytest.raises(PressError, match=r"page\.html still loads fontawesome\.js"):
         postprocess(site)
+
+
+def test_what_is_no_page_is_not_published_as_one(site: Path) -> None:
+    postprocess(site)
+    assert {path.name for path in site.rglob("*.html")} == {"page.html", "search.html"}
 
 
 def test_a_picture_is_smaller_and_the_same_to_the_last_pixel(site: Path) -> None:

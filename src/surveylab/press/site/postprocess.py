@@ -29,6 +29,8 @@ def postprocess(html: Path) -> None:
     Raises:
         PressError: The theme is not as this knows it.
     """
+    for template in (html / "_static").rglob("*.html"):  # the theme's own, which are no pages
+        template.unlink()
     smaller = _convert_images(html / "_images")
     sizes = _sizes(html / "_images")
     for path in sorted(html.rglob("*.html")):
