@@ -80,7 +80,7 @@ def test_by_keyboard(desk: Visit) -> None:
     [
         ("normalization/norm_comparison", 16_000),
         ("normalization/batch_norm", 20_000),
-        ("adaptive/optimizers", 25_000),
+        ("adaptive/optimizers", 26_000),
     ],
 )
 def test_a_long_page_is_no_longer_than_this(name: str, most: int, visit: Opener, address: str) -> None:

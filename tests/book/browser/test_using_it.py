@@ -64,7 +64,7 @@ def test_in_the_plot_of_effects_each_verdict_has_a_form_of_its_own(visit: Opener
     seen = visit(f"{address}intro.html")
     forms: dict[str, str] = seen.page.evaluate(
         "Object.fromEntries([...document.querySelectorAll('a.sl-point')].map(point => {"
-        "  const {borderRadius, borderWidth, transform} = getComputedStyle(point);"
+        "  const {borderRadius, borderWidth, transform} = getComputedStyle(point, '::before');"
         "  return [point.className, [borderRadius, borderWidth, transform].join()]; }))"
     )
     assert len(forms) >= 4 and len(set(forms.values())) == len(forms), forms

@@ -122,7 +122,10 @@ class Recurrent(nn.Module, ABC):
 
 
 class RNN(Recurrent):
-    r"""A simple recurrent layer: :math:`h_t = \tanh(\mathrm{norm}(W x_t + U h_{t-1}) + b)`."""
+    r"""A simple recurrent layer.
+
+    .. math:: h_t = \tanh(\mathrm{norm}(W x_t + U h_{t-1}) + b)
+    """
 
     blocks = 1
 
