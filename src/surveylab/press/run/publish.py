@@ -161,7 +161,7 @@ def _kept_arms(project: Project, options: Run) -> dict[str, str]:
 def _publish(project: Project, state: State, path: Path, executed: Executed, options: Run) -> str:
     notebook = json.loads(executed.notebook)
     begun = run_record(executed)
-    _refuse_figures(state.chapter, executed)
+    _refuse_figures(state.chapter, notebook, executed)
     if options.candidate is None and options.profile != "smoke":
         _refuse_contradictions(project, state.chapter, executed)
     assert state.now is not None
@@ -212,10 +212,10 @@ def tables_of(notebook: Notebook) -> list[str]:
     return found
 
 
-def _refuse_figures(chapter: str, executed: Executed) -> None:
+def _refuse_figures(chapter: str, notebook: Notebook, executed: Executed) -> None:
     """Refuse a chapter with several pictures under one caption, which Sphinx would refuse to build."""
     wrong = []
-    for cell in json.loads(executed.notebook)["cells"]:
+    for cell in notebook["cells"]:
         pictures = sum("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
         if pictures > 1 and "figure" in cell["metadata"].get("mystnb", {}):
             wrong.append(f"    | the cell '{cell['id']}' {two_pictures(pictures)}")
